@@ -1,0 +1,89 @@
+"""Layers that work for one model and for a stack of models alike.
+
+A parameter with one leading axis more than usual holds K members; the activations then carry the
+same leading axis, and each member is multiplied by its own weights in one batched product. So a
+plain `nn.Module` built of these layers is an ensemble as soon as its parameters are stacked
+(`torch.func.functional_call`), with no vmap and none of vmap's overhead, and member k's numbers
+do not depend on K.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Linear(nn.Module):
+    """x W^T + b over the last axis; `weight` is [out, in] or [members, out, in]."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        width = x.shape[-1:]
+        if self.weight.ndim == 1:
+            return F.layer_norm(x, width, self.weight, self.bias, self.eps)
+        normal = F.layer_norm(x, width, eps=self.eps)
+        return torch.addcmul(spread(self.bias, x), normal, spread(self.weight, x))
+
+
+class Embedding(nn.Module):
+    """Rows of a table, `weight` [entries, width] or [members, entries, width]."""
+
+    def __init__(self, entries: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(entries, width))
+
+    def forward(self, index: Tensor) -> Tensor:
+        if self.weight.ndim == 2:
+            return F.embedding(index, self.weight)
+        # One table of all members: member k's rows start at k * entries.
+        members, entries, width = self.weight.shape
+        start = torch.arange(members, device=index.device) * entries
+        shifted = index + start.view(-1, *[1] * (index.ndim - 1))
+        return F.embedding(shifted, self.weight.reshape(members * entries, width))
+
+
+class Positions(nn.Module):
+    """Adds learned position rows to [..., position, width]."""
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(length, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.weight[..., : x.shape[-2], :]
+        return x + (rows if rows.ndim == 2 else spread(rows, x))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [..., in] times weight [out, in]^T, or x [members, ..., in] times [members, out, in]^T."""
+    if weight.ndim == 2:
+        return F.linear(x, weight, bias)
+    members, outputs, inputs = weight.shape
+    flat = torch.bmm(x.reshape(members, -1, inputs), weight.transpose(1, 2))
+    if bias is not None:
+        flat = flat.add_(bias.unsqueeze(1))  # bmm then add: baddbmm is slower on CPU
+    return flat.view(*x.shape[:-1], outputs)
+
+
+def spread(stacked: Tensor, like: Tensor) -> Tensor:
+    """[members, *tail] -> [members, 1, ..., 1, *tail] with as many axes as `like`."""
+    members, *tail = stacked.shape
+    return stacked.view(members, *[1] * (like.ndim - 1 - len(tail)), *tail)

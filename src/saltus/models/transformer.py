@@ -1,0 +1,125 @@
+"""The transformer of every study: pre- or post-norm blocks over tokens."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from saltus.models.attention import Attention, Normaliser
+from saltus.models.base import Interface, Model, Start
+from saltus.models.layers import Embedding, LayerNorm, Linear, Positions
+from saltus.models.sites import SILENT, Tape
+
+Activation = Literal["gelu", "gelu-tanh", "relu"]
+
+
+class Decoder(Model):
+    """A GPT: causal blocks, learned positions, final LayerNorm (pre-norm), untied readout.
+
+    With depth 1, heads 1, width 256 and linear attention this is the loss-plateau paper's model
+    (2506.13688; sections 3.3 and 7.1 of our spec; 807,936 parameters on moving-window sum).
+    Every Linear and Embedding starts at N(0, 0.02^2), the two output projections of a block at
+    N(0, (0.02 / sqrt(2 depth))^2), biases at 0, LayerNorm at (1, 0).
+    """
+
+    stackable: ClassVar[bool] = True
+    kind: Literal["decoder"] = "decoder"
+    depth: int = Field(default=1, ge=1)
+    heads: int = Field(default=1, ge=1)
+    width: int = Field(default=256, ge=1)
+    hidden: int | None = Field(default=None, ge=1, description="MLP width; 4 x width if not given")
+    attention: Normaliser = "softmax"
+    norm: Literal["pre", "post"] = "pre"
+    activation: Activation = "gelu-tanh"
+    positions: int | None = Field(default=None, ge=1, description="rows; the task's if not given")
+    initial_deviation: float = Field(default=0.02, gt=0)
+    causal: bool = True
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Decoder:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        return self
+
+    def build(self, interface: Interface) -> nn.Module:
+        return Transformer(self, interface)
+
+    def start(self, name: str) -> Start:
+        if name.endswith("bias"):
+            return Start(0.0)
+        if "norm" in name:
+            return Start(0.0, mean=1.0)
+        if name.endswith(("attention.output.weight", "mlp.output.weight")):
+            return Start(self.initial_deviation / (2 * self.depth) ** 0.5)
+        return Start(self.initial_deviation)
+
+
+class Transformer(nn.Module):
+    """Tokens [..., position] to outputs [..., position, outputs].
+
+    Sites: `embedding`, per block `blocks.i.residual.pre` / `.mid` / `.post` (before attention,
+    between attention and MLP, after the MLP), `blocks.i.attention.scores` / `.pattern` / `.heads`
+    / `.output`, `blocks.i.mlp.output`, and `final` (what the readout reads).
+    """
+
+    def __init__(self, config: Decoder, interface: Interface) -> None:
+        super().__init__()
+        width = config.width
+        self.token = Embedding(interface.vocabulary, width)
+        self.position = Positions(config.positions or interface.positions, width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.final_norm = LayerNorm(width) if config.norm == "pre" else None
+        self.readout = Linear(width, interface.outputs, bias=False)
+
+    def forward(self, tokens: Tensor, tape: Tape = SILENT) -> Tensor:
+        x = tape("embedding", self.position(self.token(tokens)))
+        for index, block in enumerate(self.blocks):
+            x = block(x, tape, f"blocks.{index}")
+        if self.final_norm is not None:
+            x = self.final_norm(x)
+        return self.readout(tape("final", x))
+
+
+class Block(nn.Module):
+    """Attention and an MLP on a residual stream, LayerNorm before each or after each sum."""
+
+    def __init__(self, config: Decoder) -> None:
+        super().__init__()
+        self.pre = config.norm == "pre"
+        self.attention_norm = LayerNorm(config.width)
+        self.attention = Attention(config.width, config.heads, config.causal, config.attention)
+        self.mlp_norm = LayerNorm(config.width)
+        self.mlp = Mlp(config.width, config.hidden or 4 * config.width, config.activation)
+
+    def forward(self, x: Tensor, tape: Tape, name: str) -> Tensor:
+        x = tape(f"{name}.residual.pre", x)
+        branch = self.attention(self.attention_norm(x) if self.pre else x, tape, f"{name}.attention")
+        x = x + tape(f"{name}.attention.output", branch)
+        if not self.pre:
+            x = self.attention_norm(x)
+        x = tape(f"{name}.residual.mid", x)
+        x = x + tape(f"{name}.mlp.output", self.mlp(self.mlp_norm(x) if self.pre else x))
+        if not self.pre:
+            x = self.mlp_norm(x)
+        return tape(f"{name}.residual.post", x)
+
+
+class Mlp(nn.Module):
+    """W_2 activation(W_1 x)."""
+
+    def __init__(self, width: int, hidden: int, activation: Activation) -> None:
+        super().__init__()
+        self.input = Linear(width, hidden)
+        self.output = Linear(hidden, width)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.input(x)
+        if self.activation == "relu":
+            return self.output(F.relu(hidden))
+        return self.output(
+            F.gelu(hidden, approximate="tanh" if self.activation == "gelu-tanh" else "none")
+        )

@@ -1,0 +1,64 @@
+"""A Part is a piece of an experiment that is data and behaviour at once.
+
+Tasks, models, interventions, instruments and optimisers are Parts: frozen, validated,
+serialisable records (`kind` names the class) whose methods do the work. `MatrixCompletion(rank=2)`
+in Python and `{kind: matrix-completion, rank: 2}` in YAML are the same thing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from saltus.errors import FieldProblem, explain, unknown
+
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Part(Record):
+    """A record with a `kind`. Direct subclasses are families (Task, Model, ...)."""
+
+    registry: ClassVar[dict[str, type[Part]]]
+    family: ClassVar[str]
+    kind: str
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if Part in cls.__bases__:
+            cls.registry, cls.family = {}, cls.__name__.lower()
+        elif isinstance(default := cls.model_fields["kind"].default, str):
+            cls.registry[default] = cls
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """A member of this family from an instance, a dict with `kind`, or the bare kind."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            value = {"kind": value}
+        if not isinstance(value, dict):
+            raise FieldProblem("", f"{value!r} is not a {cls.family}; give a kind or a mapping")
+        kind = value.get("kind")
+        if kind is None:
+            raise FieldProblem("kind", f"required. Allowed: {', '.join(sorted(cls.registry))}")
+        found = cls.registry.get(str(kind))
+        if found is None or not issubclass(found, cls):
+            raise FieldProblem("kind", unknown(cls.family, str(kind), cls.registry))
+        try:
+            return found.model_validate(value)  # type: ignore[return-value]
+        except ValidationError as error:
+            raise explain(error, found.model_fields) from None
+
+
+def discover(package: str, path: list[str]) -> None:
+    """Import every module of a package, so that one new file is one new Part."""
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")

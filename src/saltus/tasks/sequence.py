@@ -1,0 +1,85 @@
+"""Prompt, separator, answer: sequence tasks under next-token cross-entropy."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saltus.models.base import Interface
+from saltus.random import Draws
+from saltus.tasks.base import Apply, Batch, Task
+
+
+class SequenceTask(Task):
+    """A task on token sequences `prompt + separator + answer`.
+
+    The loss is next-token cross-entropy on every position, prompt included (2506.13688, section 7
+    of our spec). A subclass says how long prompt and answer are and draws whole sequences.
+    """
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        raise NotImplementedError(type(self).__name__)
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens before the answer, the separator included."""
+        raise NotImplementedError(type(self).__name__)
+
+    @property
+    def answer_length(self) -> int:
+        """Tokens of the answer."""
+        raise NotImplementedError(type(self).__name__)
+
+    def sequences(self, draws: Draws, batch: int) -> Int[Tensor, "*members batch token"]:
+        """Whole sequences, prompt_length + answer_length tokens each."""
+        raise NotImplementedError(type(self).__name__)
+
+    @property
+    def interface(self) -> Interface:
+        length = self.prompt_length + self.answer_length
+        return Interface(self.vocabulary, length - 1, self.vocabulary)
+
+    def sample(self, draws: Draws, batch: int) -> Batch:
+        tokens = self.sequences(draws, batch)
+        return {"inputs": tokens[..., :-1], "targets": tokens[..., 1:]}
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Float[Tensor, "*batch"]:
+        return token_losses(outputs, batch["targets"]).mean(-1)
+
+    def metrics(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`loss/answer` (nats per answer token) and teacher-forced `accuracy/teacher-forced`."""
+        rows = self.output_rows()
+        targets = batch["targets"][..., rows]
+        answer = token_losses(outputs[..., rows, :], targets)
+        right = (outputs[..., rows, :].argmax(-1) == targets).to(outputs.dtype)
+        return {
+            "loss/answer": answer.mean((-2, -1)),
+            "accuracy/teacher-forced": right.mean((-2, -1)),
+        }
+
+    def output_rows(self) -> slice:
+        return slice(self.prompt_length - 1, self.prompt_length - 1 + self.answer_length)
+
+    def answer(self, batch: Batch) -> Int[Tensor, "*batch answer"]:
+        """The right answer tokens."""
+        return batch["targets"][..., self.output_rows()]
+
+    def generate(self, apply: Apply, batch: Batch) -> Int[Tensor, "*batch answer"]:
+        """Greedy decoding of the answer after the prompt."""
+        tokens = batch["inputs"][..., : self.prompt_length]
+        for _ in range(self.answer_length):
+            following = apply(tokens)[..., -1, :].argmax(-1, keepdim=True)
+            tokens = torch.cat([tokens, following], dim=-1)
+        return tokens[..., self.prompt_length :]
+
+
+def token_losses(
+    outputs: Float[Tensor, "*batch position vocabulary"], targets: Int[Tensor, "*batch position"]
+) -> Float[Tensor, "*batch position"]:
+    """Cross-entropy of every position, in nats."""
+    flat = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
+    return flat.view(targets.shape)
