@@ -1,0 +1,104 @@
+"""What an Instrument is: something read at chosen steps, written for ONE model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from torch import Tensor
+
+from saltus.parts import Part, Record
+from saltus.tasks.base import Batch, Task
+
+
+class Cadence(Record):
+    """When something is read: every n steps, n times per factor of ten, or at a list of steps.
+
+    The first and the last step are always read.
+    """
+
+    every: int | None = Field(default=None, ge=1)
+    per_decade: int | None = Field(default=None, ge=1)
+    at: tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> Cadence:
+        if sum(value is not None for value in (self.every, self.per_decade, self.at)) != 1:
+            raise ValueError("give exactly one of every, per_decade, at")
+        return self
+
+    def due(self, step: int, steps: int) -> bool:
+        """Whether to read at this step of a training of `steps` steps."""
+        if step in (0, steps):
+            return True
+        if self.every is not None:
+            return step % self.every == 0
+        if self.at is not None:
+            return step in self.at
+        assert self.per_decade is not None
+        return any(round(10 ** (i / self.per_decade)) == step for i in self._near(step))
+
+    def _near(self, step: int) -> range:
+        assert self.per_decade is not None
+        digits = len(str(step))
+        return range((digits - 1) * self.per_decade, digits * self.per_decade + 1)
+
+
+def _cadence(value: Any) -> Any:
+    return {"every": value} if isinstance(value, int) else value
+
+
+AnyCadence = Annotated[Cadence, BeforeValidator(_cadence)]
+
+
+class Needs(NamedTuple):
+    """What an instrument reads, so that the engine computes only that."""
+
+    sites: tuple[str, ...] = ()  # shell-style patterns; captured on the evaluation batch
+    outputs: bool = False  # outputs and per-sample losses on the evaluation batch
+    gradients: bool = False  # the training gradient at this step
+    generated: bool = False  # what the model writes on its own (Task.generate)
+    sample_gradients: int = 0  # gradients of this many single samples
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One model at one step, as an instrument sees it. Everything is on the evaluation batch,
+    a fresh one that is a pure function of (seed, step), except `gradients`, which is the
+    training gradient of the update that follows.
+    """
+
+    task: Task
+    parameters: Mapping[str, Tensor]
+    batch: Batch = field(default_factory=dict)
+    outputs: Tensor | None = None  # [batch, position, output]
+    losses: Tensor | None = None  # [batch]
+    sites: Mapping[str, Tensor] = field(default_factory=dict)
+    gradients: Mapping[str, Tensor] = field(default_factory=dict)
+    generated: Tensor | None = None  # [batch, answer]
+    sample_gradients: Mapping[str, Tensor] = field(default_factory=dict)  # [sample, *shape]
+
+
+class Instrument(Part):
+    """Named scalars or arrays of one model; the engine maps `read` over the ensemble.
+
+    `read` is mapped by `torch.func.vmap`: no branch on tensor values, no `.item()`.
+    """
+
+    cadence: AnyCadence = Cadence(every=10)
+
+    def needs(self, task: Task) -> Needs:
+        """What `read` will look at."""
+        return Needs()
+
+    def read(self, reading: Reading) -> dict[str, Tensor]:
+        """Named results, scalars or arrays."""
+        raise NotImplementedError(type(self).__name__)
+
+    def check(self, task: Task) -> None:
+        """Raise ValueError where the task does not offer what this instrument needs."""
+
+
+AnyInstrument = Annotated[Instrument, BeforeValidator(Instrument.parse), SerializeAsAny()]

@@ -1,0 +1,48 @@
+"""What an Intervention is: a change to the start, the training or the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, SerializeAsAny
+from torch import Tensor
+
+from saltus.parts import Part
+from saltus.tasks.base import Task
+
+Knobs = Mapping[str, Tensor]
+
+
+class Intervention(Part):
+    """A change, written for ONE model; the engine maps it over the ensemble.
+
+    `memberwise` names the numeric fields in which the members of an ensemble may differ. Inside
+    `edit` read them from `knobs` (0-dimensional tensors), never from `self`.
+    """
+
+    memberwise: ClassVar[tuple[str, ...]] = ()
+
+    def sites(self) -> tuple[str, ...]:
+        """The sites that `edit` overwrites, as shell-style patterns."""
+        return ()
+
+    def edit(self, site: str, value: Tensor, knobs: Knobs, step: Tensor, task: Task) -> Tensor:
+        """The value to use at a site instead. Differentiable; no branch on tensor values."""
+        return value
+
+    def initialise(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One member's parameters before step 0."""
+        return parameters
+
+    def frozen(self, names: Sequence[str], step: int) -> list[str]:
+        """The parameters that must not move at this step."""
+        return []
+
+    def check(self, task: Task) -> None:
+        """Raise ValueError where the task cannot carry this intervention."""
+
+
+AnyIntervention = Annotated[
+    Intervention, BeforeValidator(Intervention.parse), SerializeAsAny()
+]

@@ -1,0 +1,1 @@
+"""How it runs: ensembles of seeds, optimisers, the loop and its processes."""

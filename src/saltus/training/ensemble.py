@@ -1,0 +1,175 @@
+"""K members of one architecture, trained as one: the engine's core.
+
+Every member owns one row of a flat buffer. A step draws each member's own batch, computes all
+losses in one stacked forward pass, sums them (the members share no parameter, so each row of the
+gradient is its member's own), and updates row by row. No operation couples members: on CPU eager,
+member k's bits do not depend on K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from saltus.experiment import Member
+from saltus.models.base import initial_parameters
+from saltus.models.sites import SILENT, Edit, Tape
+from saltus.random import Draws
+from saltus.tasks.base import Batch
+from saltus.training.layout import Layout
+from saltus.training.lift import lift, lift_edit
+
+
+class Ensemble:
+    """The state of K members and the three things a step does: draw, differentiate, update."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        first = members[0].experiment
+        self.members, self.experiment = list(members), first
+        self.task, self.device, self.dtype = first.task, first.engine.device, first.engine.dtype
+        self.seeds = [member.seed for member in members]
+        self.module = first.model.build(self.task.interface).to(self.device, self.dtype)
+        shapes = {name: value.shape for name, value in self.module.named_parameters()}
+        self.names = list(shapes)
+        self.layout = Layout(shapes, self.dtype)
+        self.lifted = lift(self.module, first.model.stackable)
+        self.forward = self.losses
+        if first.engine.compile:
+            self.forward = torch.compile(self.losses, dynamic=False)
+        # Members whose loss stopped being finite are frozen where they were.
+        self.diverged: dict[int, int] = {}
+        self.updates = [0] * len(members)
+        self.flat = torch.zeros(len(members), self.layout.size, device=self.device, dtype=self.dtype)
+        self.gradient = torch.zeros_like(self.flat)
+        self.slots = [torch.zeros_like(self.flat) for _ in range(first.optimizer.slots)]
+        self.parameters = self.layout.views(self.flat)
+        self.gradients = self.layout.views(self.gradient)
+        self.leaves = [view.requires_grad_() for view in self.parameters.values()]
+        self.knobs = [self._stack_knobs(index) for index in range(len(first.interventions))]
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Step 0: every member's start is a function of its own seed and settings."""
+        with torch.no_grad():
+            for row, member in enumerate(self.members):
+                values = initial_parameters(
+                    member.experiment.model,
+                    self.module,
+                    member.seed,
+                    device=self.device,
+                    dtype=self.dtype,
+                )
+                for intervention in member.experiment.interventions:
+                    values = intervention.initialise(values)
+                for name, value in values.items():
+                    self.parameters[name][row].copy_(value)
+
+    def draw(self, stream: str, step: int, batch: int) -> Batch:
+        """A fresh batch for every member, [members, batch, ...]."""
+        return self.task.sample(Draws(self.seeds, stream, step, self.device, self.dtype), batch)
+
+    def tape(self, step: int, capture: Sequence[str] = (), repeat: int = 1) -> Tape:
+        """A tape with the interventions in force at a step, each member repeated if asked."""
+        edits: dict[str, tuple[Edit, ...]] = {}
+        for index, intervention in enumerate(self.experiment.interventions):
+            for site in intervention.sites():
+                edits[site] = (*edits.get(site, ()), self._edit(index, step, repeat))
+        return Tape(capture, edits) if edits or capture else SILENT
+
+    def losses(self, parameters: Mapping[str, Tensor], batch: Batch, tape: Tape) -> Tensor:
+        """The mean loss of each member, [members]."""
+        with self.autocast():
+            outputs = self.lifted(parameters, batch["inputs"], tape)
+        return self.task.loss(outputs.to(self.dtype), batch).mean(-1)
+
+    def differentiate(self, step: int) -> Tensor:
+        """Fill `gradients` for the batch of this step; returns the losses [members]."""
+        batch = self.draw("data", step, self.experiment.batch)
+        losses = self.forward(self.parameters, batch, self.tape(step))
+        found = torch.autograd.grad(losses.sum(), self.leaves, materialize_grads=True)
+        torch._foreach_copy_(list(self.gradients.values()), list(found))
+        return losses.detach()
+
+    def retire(self, losses: Tensor, step: int) -> None:
+        """Freeze members whose loss is NaN or infinite, and remember the step."""
+        if bool(losses.isfinite().all()):
+            return
+        for row in (~losses.isfinite()).nonzero().flatten().tolist():
+            self.diverged.setdefault(row, step)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """One optimiser step of every member that has not diverged."""
+        for row, member in enumerate(self.members):
+            if row in self.diverged:
+                continue
+            optimizer, total = member.experiment.optimizer, member.experiment.steps
+            pieces = self._moving(member, step)
+            gradients = [self.gradient[row, piece] for piece in pieces]
+            scale = optimizer.clip_scale(gradients) if gradients else None
+            if scale is not None:
+                torch._foreach_mul_(gradients, scale)
+            self.updates[row] += 1
+            optimizer.update(
+                [self.flat[row, piece] for piece in pieces],
+                gradients,
+                [[slot[row, piece] for piece in pieces] for slot in self.slots],
+                self.updates[row],
+                optimizer.learning_rate * optimizer.schedule.at(step, total),
+            )
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a resumed run needs: named stacked parameters and `state/...`."""
+        tensors = {name: value.detach().contiguous() for name, value in self.parameters.items()}
+        for index, slot in enumerate(self.slots):
+            tensors[f"state/slot{index}"] = slot
+        tensors["state/updates"] = torch.tensor(self.updates)
+        diverged = [self.diverged.get(row, -1) for row in range(len(self.members))]
+        tensors["state/diverged"] = torch.tensor(diverged)
+        return tensors
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from a `state()`."""
+        for name, view in self.parameters.items():
+            view.copy_(tensors[name])
+        for index, slot in enumerate(self.slots):
+            slot.copy_(tensors[f"state/slot{index}"])
+        self.updates = [int(count) for count in tensors["state/updates"]]
+        steps = [int(step) for step in tensors["state/diverged"]]
+        self.diverged = {row: step for row, step in enumerate(steps) if step >= 0}
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 arithmetic where the experiment asks for it; otherwise nothing."""
+        lower = self.experiment.engine.precision == "bfloat16"
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=lower)
+
+    def _moving(self, member: Member, step: int) -> list[slice]:
+        frozen: list[str] = []
+        for intervention in member.experiment.interventions:
+            frozen += intervention.frozen(self.names, step)
+        return self.layout.pieces(frozen)
+
+    def _stack_knobs(self, index: int) -> dict[str, Tensor]:
+        parts = [member.experiment.interventions[index] for member in self.members]
+        knobs = {}
+        for name in parts[0].memberwise:
+            values = [getattr(part, name) for part in parts]
+            whole = all(isinstance(value, int) for value in values)
+            kind = torch.int64 if whole else torch.float64
+            knobs[name] = torch.tensor(values, device=self.device, dtype=kind)
+        return knobs
+
+    def _edit(self, index: int, step: int, repeat: int) -> Edit:
+        intervention, task = self.experiment.interventions[index], self.task
+        knobs = {
+            name: value.repeat_interleave(repeat) for name, value in self.knobs[index].items()
+        }
+        moment = torch.full((len(self.members) * repeat,), step, device=self.device)
+
+        def edit(site: str, value: Tensor, own: dict[str, Tensor], now: Tensor) -> Tensor:
+            return intervention.edit(site, value, own, now, task)
+
+        return lift_edit(edit, knobs, moment)

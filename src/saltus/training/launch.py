@@ -1,0 +1,171 @@
+"""Running an experiment: create the run, share its shards among processes, watch them."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import platform
+import queue
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saltus.errors import SaltusError
+from saltus.experiment import Experiment
+from saltus.runs import Run, RunWriter, ShardWriter, create_run, open_run
+from saltus.training.ensemble import Ensemble
+from saltus.training.loop import train
+from saltus.training.plan import plan
+
+# (shard index, step reached, mean loss)
+Progress = Callable[[int, int, float], None]
+
+
+def start(
+    experiment: Experiment, root: str | Path = "runs", progress: Progress | None = None
+) -> Run:
+    """Train an experiment into a new run directory below `root`; returns the finished run."""
+    check(experiment)
+    chosen = plan(experiment)
+    members = [
+        {"member": index, "seed": member.seed, "overrides": member.overrides}
+        for index, member in enumerate(experiment.members())
+    ]
+    path = create_run(
+        Path(root), experiment.name, experiment.to_yaml(), members, chosen.shards, provenance()
+    )
+    return resume(path, progress)
+
+
+def resume(path: str | Path, progress: Progress | None = None) -> Run:
+    """Continue a run to its end from its newest sound checkpoints; a finished run is left alone."""
+    path = Path(path)
+    run = open_run(path)
+    experiment = Experiment.from_yaml(run.experiment_yaml, str(path / "experiment.yaml"))
+    with RunWriter(path):
+        waiting = [index for index, shard in enumerate(run.shards) if not shard.done]
+        workers = min(plan(experiment).workers, len(waiting))
+        if workers <= 1:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                for index in waiting:
+                    _train_shard(str(path), index, progress)
+            finally:
+                torch.set_num_threads(threads)
+        else:
+            _share(path, waiting, workers, progress)
+    return open_run(path)
+
+
+def check(experiment: Experiment) -> None:
+    """Build one member and ask each instrument for its sites, so that mistakes show at once."""
+    device = torch.device(experiment.engine.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SaltusError(f"engine.device: {device} is not available here; allowed: cpu")
+    for member in experiment.members():
+        Ensemble([member])
+        break
+
+
+def provenance() -> dict[str, Any]:
+    """What computed a run: versions, platform, threads."""
+    import numpy
+
+    import saltus
+
+    return {
+        "saltus": saltus.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads_per_worker": 1,
+    }
+
+
+def _share(path: Path, waiting: list[int], workers: int, progress: Progress | None) -> None:
+    """Spawn workers that take shards one after the other; the first failure stops them all."""
+    context = multiprocessing.get_context("spawn")
+    shards, reports = context.Queue(), context.Queue()
+    for index in waiting:
+        shards.put(index)
+    for _ in range(workers):
+        shards.put(None)
+    processes = [
+        context.Process(target=_work, args=(str(path), shards, reports, os.getpid()), daemon=True)
+        for _ in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        running = workers
+        while running:
+            try:
+                kind, *rest = reports.get(timeout=0.5)
+            except queue.Empty:
+                if dead := [p for p in processes if p.exitcode not in (None, 0)]:
+                    raise SaltusError(
+                        f"a worker of {path} died (exit {dead[0].exitcode}); "
+                        f"nothing is lost: saltus resume {path}"
+                    ) from None
+                continue
+            if kind == "failed":
+                raise SaltusError(rest[0])
+            if kind == "finished":
+                running -= 1
+            elif progress is not None:
+                progress(*rest)
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+        for process in processes:
+            process.join()
+
+
+def _work(path: str, shards: Any, reports: Any, parent: int) -> None:
+    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    torch.set_num_threads(1)
+
+    def progress(shard: int, step: int, loss: float) -> None:
+        reports.put(("progress", shard, step, loss))
+
+    try:
+        while (index := shards.get()) is not None:
+            _train_shard(path, index, progress)
+        reports.put(("finished",))
+    except SaltusError as error:
+        reports.put(("failed", str(error)))
+    except Exception as error:
+        reports.put(("failed", f"{type(error).__name__}: {error}"))
+
+
+def _train_shard(path: str, index: int, progress: Progress | None) -> None:
+    """Train one shard of a run in this process."""
+    run = open_run(Path(path))
+    experiment = Experiment.from_yaml(run.experiment_yaml, path)
+    everyone = experiment.members()
+    quiet = max(1, experiment.steps // 200)
+
+    def report(step: int, loss: float) -> None:
+        if progress is not None and (step % quiet == 0 or step == experiment.steps):
+            progress(index, step, loss)
+
+    with ShardWriter(Path(path), index) as writer:
+        train([everyone[k] for k in writer.members], writer, report)
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to end this process when its parent is gone, however it went."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)

@@ -1,0 +1,100 @@
+"""The loop: read, save, differentiate, update. There is no other loop in Saltus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from saltus.experiment import Member
+from saltus.runs import ShardWriter
+from saltus.training.ensemble import Ensemble
+from saltus.training.readings import measure
+
+# (step reached, mean training loss of the members that are still finite)
+Report = Callable[[int, float], None]
+FLUSH_EVERY = 200  # steps per metrics block at most; fixed, so that resumed files have equal bytes
+
+
+@dataclass
+class Clock:
+    """Seconds spent training and seconds spent reading instruments."""
+
+    training: float = 0.0
+    instruments: float = 0.0
+
+    @contextmanager
+    def on(self, what: str):
+        start = time.perf_counter()
+        yield
+        setattr(self, what, getattr(self, what) + time.perf_counter() - start)
+
+
+def train(members: Sequence[Member], writer: ShardWriter, report: Report | None = None) -> None:
+    """Train the members of one shard from where its files end to the last step.
+
+    Row t of the metrics describes the state before update t: the loss and gradient of batch t
+    and the instruments on that state; row `steps` describes the final state.
+    """
+    experiment = members[0].experiment
+    ensemble, clock, steps = Ensemble(members), Clock(), experiment.steps
+    start = restore(ensemble, writer)
+    writer.status(state="running", step=start)
+    for step in range(start, steps + 1):
+        if step > start or start == 0:
+            save(ensemble, writer, step)
+        with clock.on("training"):
+            losses = ensemble.differentiate(step)
+            ensemble.retire(losses, step)
+        with clock.on("instruments"):
+            due = [i for i in experiment.instruments if i.cadence.due(step, steps)]
+            values = measure(ensemble, due, step)
+            record = {name: value.detach().cpu().numpy() for name, value in values.items()}
+        writer.record(step, {"loss/train": losses.cpu().numpy(), **record})
+        if step < steps:
+            with clock.on("training"):
+                ensemble.update(step)
+        if report is not None:
+            report(step, _finite_mean(losses))
+        if (step + 1) % FLUSH_EVERY == 0:
+            writer.flush()
+            _note(writer, ensemble, clock, step, "running")
+    writer.flush()
+    _note(writer, ensemble, clock, steps, "done")
+
+
+def save(ensemble: Ensemble, writer: ShardWriter, step: int) -> None:
+    """Write the state before update `step`, if this is a step to keep or to resume from."""
+    checkpoints, steps = ensemble.experiment.checkpoints, ensemble.experiment.steps
+    keep = checkpoints.keeps(step, steps)
+    if keep or checkpoints.rescues(step, steps):
+        state = {name: value.cpu().numpy() for name, value in ensemble.state().items()}
+        writer.checkpoint(step, state, keep=keep)
+
+
+def restore(ensemble: Ensemble, writer: ShardWriter) -> int:
+    """Load the newest sound checkpoint; returns its step, 0 where there is none."""
+    found = writer.resume()
+    if found is None:
+        return 0
+    step, tensors = found
+    ensemble.restore({name: torch.from_numpy(value) for name, value in tensors.items()})
+    return step
+
+
+def _note(writer: ShardWriter, ensemble: Ensemble, clock: Clock, step: int, state: str) -> None:
+    writer.status(
+        state=state,
+        step=step,
+        diverged={writer.members[row]: at for row, at in ensemble.diverged.items()},
+        seconds=round(clock.training, 3),
+        instrument_seconds=round(clock.instruments, 3),
+    )
+
+
+def _finite_mean(losses: torch.Tensor) -> float:
+    finite = losses[losses.isfinite()]
+    return float(finite.mean()) if len(finite) else float("nan")
