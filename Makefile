@@ -60,8 +60,9 @@ endif
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "Saltus needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null ||" \
-	    "echo missing). Name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	  found=$$($(PYTHON) --version 2>/dev/null) || found=missing; \
+	  echo "Saltus needs Python 3.11 or newer, and $(PYTHON) is $$found." \
+	    "Name a newer one: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Installing pinned dependencies into $(VENV); the first time takes a few minutes."
 	@$(PYTHON) -m venv $(CLEAR) $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[all]'
