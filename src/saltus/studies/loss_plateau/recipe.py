@@ -1,0 +1,89 @@
+"""The experiments: a baseline and three strengths of attention bias."""
+
+from __future__ import annotations
+
+from saltus.experiment import Checkpoints, Experiment
+from saltus.instruments import Cadence
+from saltus.instruments.attention_map import AttentionMap
+from saltus.instruments.attention_progress import AttentionProgress
+from saltus.instruments.evaluation import Evaluation
+from saltus.instruments.hidden_cosine import HiddenCosine
+from saltus.instruments.norms import Norms
+from saltus.instruments.repetition import Repetition
+from saltus.interventions.attention_bias import AttentionBias
+from saltus.models.transformer import Decoder
+from saltus.studies.study import Scale
+from saltus.tasks.moving_window_sum import MovingWindowSum
+from saltus.training.optimizers import Adam
+
+SEEDS = 8
+CHANGED = "width 64 for 256, batch 64 for 256, learning rate 1e-3 for 1e-4; task and model as in the paper"
+
+
+def recipe(scale: Scale) -> dict[str, Experiment]:
+    """Arms by name; every arm has the same seeds, so they differ in nothing but the bias."""
+    base = paper() if scale == "paper" else quick()
+    steps = {"paper": (400, 200, 400), "quick": (500, 300, 800)}[scale]
+    return {
+        "baseline": base.model_copy(update={"steps": steps[0]}),
+        "bias-10": biased(base, 10.0, steps[1]),
+        "bias-0.2": biased(base, 0.2, steps[2]),
+    }
+
+
+def paper() -> Experiment:
+    """Moving-window sum as in the paper (section 7 to 7.2 of our spec)."""
+    return Experiment(
+        name="loss-plateau-paper-baseline",
+        study="loss-plateau",
+        arm="baseline",
+        scale="paper",
+        task=MovingWindowSum(length=16, window=2),
+        # The released model's position table has 33 rows, of which 32 are used.
+        model=Decoder(depth=1, heads=1, width=256, attention="linear", positions=33),
+        optimizer=Adam(learning_rate=1e-4),
+        instruments=instruments(10),
+        steps=400,
+        batch=256,
+        evaluation_batch=64,
+        seeds=tuple(range(SEEDS)),
+        checkpoints=Checkpoints(every=100),
+    )
+
+
+def quick() -> Experiment:
+    """The same task and phenomena at a width and batch that two cores train in a minute."""
+    changes = {
+        "name": "loss-plateau-quick-baseline",
+        "scale": "quick",
+        "model.width": 64,
+        "optimizer.learning_rate": 1e-3,
+        "batch": 64,
+        "steps": 500,
+    }
+    return paper().override(changes)
+
+
+def biased(base: Experiment, factor: float, steps: int) -> Experiment:
+    """The baseline with the attention on the oracle's keys multiplied by `factor` throughout."""
+    return base.model_copy(
+        update={
+            "name": base.name.replace("baseline", f"bias-{factor:g}"),
+            "arm": f"bias-{factor:g}",
+            "interventions": (AttentionBias(factor=factor),),
+            "steps": steps,
+        }
+    )
+
+
+def instruments(every: int) -> tuple:
+    """What the claims read, on 64 fresh sequences every `every` steps."""
+    cadence = Cadence(every=every)
+    return (
+        Evaluation(cadence=cadence),
+        HiddenCosine(cadence=cadence),
+        AttentionProgress(cadence=cadence),
+        Repetition(cadence=cadence),
+        Norms(cadence=Cadence(every=5 * every)),
+        AttentionMap(cadence=Cadence(every=2 * every)),
+    )

@@ -1,0 +1,51 @@
+"""A study: the experiments, claims and figures of one paper, at scale quick and paper."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from saltus.errors import SaltusError, unknown
+from saltus.experiment import Experiment
+from saltus.studies.claim import Claim
+
+Scale = Literal["quick", "paper"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One paper. `recipe(scale)` gives its arms by name; `claims(scale)` what to check on them."""
+
+    name: str
+    title: str
+    paper: str
+    question: str
+    recipe: Callable[[Scale], dict[str, Experiment]]
+    claims: Callable[[Scale], list[Claim]]
+    changed: str  # what the quick scale changes against the paper's setting
+    headline: tuple[str, ...]  # series that the report draws as fans over seeds
+
+
+@cache
+def all_studies() -> dict[str, Study]:
+    """Every study: a package below `saltus.studies` with a STUDY."""
+    import saltus.studies as package
+
+    found = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.ispkg:
+            study = importlib.import_module(f"{package.__name__}.{module.name}").STUDY
+            found[study.name] = study
+    return found
+
+
+def find_study(name: str) -> Study:
+    """The study of that name; SaltusError names the ones there are."""
+    studies = all_studies()
+    if name not in studies:
+        raise SaltusError(f"study: {unknown('study', name, studies)}")
+    return studies[name]
