@@ -1,0 +1,215 @@
+"""Writing one shard: metrics, checkpoints, and the chain that ties them together.
+
+The order of writes is what makes `kill -9` harmless. A checkpoint is: metrics flushed; tensors
+written under a temporary name, flushed, renamed, read back and compared; then one line appended to
+the chain. Until that line is on the disk the checkpoint does not exist, and only afterwards may an
+older file go.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import safetensors.numpy
+
+from saltus.errors import SaltusError
+from saltus.runs.buffer import MetricsBuffer
+from saltus.runs.chain import Record, encode_record, read_chain, releasable
+from saltus.runs.files import (
+    AppendFile,
+    clear_write_errors,
+    sha256,
+    sha256_of_file,
+    sync_directory,
+    write_atomic,
+)
+from saltus.runs.layout import genesis, read_members, require_fixed, shard_files, shards_of
+from saltus.runs.locks import Lock
+from saltus.runs.metrics_log import encode_block
+from saltus.runs.recovery import discard_beyond, find_resume_point
+from saltus.runs.status import STATES, read_status, write_status
+
+
+class ShardWriter:
+    """The only writer of shard `index` of the run at `path`; a context manager.
+
+    Holds the shard's lock from construction to `close`, waiting up to 5 s for an owner that is
+    just dying. Call `resume` before anything else. After an interrupted `resume`, `record` or
+    `checkpoint`, open a new writer: the files are always in order, this object may not be.
+    Raises SaltusError, and only that, for anything the user can mend.
+    """
+
+    members: list[int]  # of the run, in the order of the leading axis of all that is written
+    notes: list[str]  # what the last resume() found damaged and gave up
+
+    def __init__(self, path: Path, index: int) -> None:
+        self.path, self.index = Path(path), index
+        require_fixed(self.path)
+        table = read_members(self.path)
+        shards = shards_of(table)
+        if index not in shards:
+            raise SaltusError(f"shard {index} is not in {path}; allowed: {list(shards)}")
+        self.members, self.notes = shards[index], []
+        self._experiment, self._genesis = genesis(self.path, table, index)
+        self._files = shard_files(self.path, index)
+        with clear_write_errors(self._files.directory, self.path):
+            self._files.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock(self._files.lock, f"shard {index} of {path}", wait=5.0)
+        try:
+            with clear_write_errors(self._files.directory, self.path):
+                self._log = AppendFile(self._files.metrics)
+                self._chain = AppendFile(self._files.chain)
+        except BaseException:
+            self._lock.close()
+            raise
+        self._buffer = MetricsBuffer(len(self.members))
+        self._status: dict[str, Any] = {"diverged": {}, **(read_status(self._files.status) or {})}
+        self._status.pop("digest", None)
+        self._records: list[Record] = []
+        self._digest = self._genesis
+        self._positioned = self._log.length == self._chain.length == 0
+
+    def resume(self) -> tuple[int, dict[str, np.ndarray]] | None:
+        """(step, tensors) of the newest checkpoint that verifies, or None to start from nothing.
+
+        The shard then holds exactly what an unbroken run holds at that point: log and chain are
+        cut there, later checkpoints, strays and temporary files are gone. Rows still buffered are
+        dropped. A damaged newest checkpoint falls back to the one before; `notes` tells.
+        """
+        with clear_write_errors(self._files.directory, self.path):
+            point = find_resume_point(self._files, self._genesis, self._experiment)
+            self._log.truncate(point.metrics_length)
+            self._chain.truncate(point.chain_length)
+            discard_beyond(self._files, point)
+        self.notes, self._records = point.notes, point.records
+        self._buffer = MetricsBuffer(len(self.members))
+        for block in point.log.blocks if point.log else []:
+            if block.end <= point.metrics_length:
+                self._buffer.learn(block.columns)
+        last = self._records[-1] if self._records else None
+        self._digest = last.metrics_digest if last else self._genesis
+        step = last.step if last else 0
+        diverged: dict[int, int] = self._status["diverged"]
+        self._status["diverged"] = {k: at for k, at in diverged.items() if at <= step}
+        self._positioned = True
+        return (step, point.tensors) if last else None
+
+    def record(self, step: int, values: dict[str, np.ndarray]) -> None:
+        """Keep `values` (each [members, *shape]) of `step` in memory until the next flush.
+
+        Each name may have its own cadence; its steps must rise, its shape and type stay. Floats
+        of 32 and 64 bits are stored as they are, other numbers as float32 or int64.
+        """
+        self._require_position()
+        self._buffer.add(step, values)
+
+    def flush(self) -> None:
+        """Append what was recorded since the last flush as one block, and wait for the disk.
+
+        Blocks end where the caller flushes: flush at steps that a resumed run would also flush
+        at, or the files of the two differ in where their blocks end.
+        """
+        self._require_position()
+        columns = self._buffer.columns()
+        if not columns:
+            return
+        block, digest = encode_block(columns, self._digest)
+        with clear_write_errors(self._files.metrics, self.path):
+            self._log.append(block)
+        self._digest = digest
+        self._buffer.clear()
+
+    def checkpoint(self, step: int, tensors: dict[str, np.ndarray], keep: bool) -> None:
+        """Flush, then make `tensors` the checkpoint of `step`; durable when this returns.
+
+        Names under "state/" are the optimiser's and may have any shape; all others lead with the
+        members. Without `keep` the file is rolling: deleted once two newer ones are safe.
+        """
+        self._require_position()
+        if self._records and step <= self._records[-1].step:
+            last = self._records[-1].step
+            raise SaltusError(f"checkpoint: step {step} is not allowed: the last one is {last}")
+        for name, tensor in tensors.items():
+            if not name.startswith("state/") and tensor.shape[:1] != (len(self.members),):
+                raise SaltusError(
+                    f"checkpoint: {name} has shape {tensor.shape}; "
+                    f"the first axis must be the {len(self.members)} members"
+                )
+        self.flush()
+        data = safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in tensors.items()})
+        path, digest = self._files.checkpoint(step), sha256(data)
+        record = Record(
+            step=step,
+            file=path.name,
+            sha256=digest,
+            size=len(data),
+            kept=keep,
+            parent=self._records[-1].digest if self._records else self._genesis,
+            experiment=self._experiment,
+            metrics_length=self._log.length,
+            metrics_digest=self._digest,
+        )
+        line, chained = encode_record(record), self._chain.length
+        try:
+            with clear_write_errors(path, self.path):
+                write_atomic(path, data)
+                if sha256_of_file(path) != digest:
+                    raise SaltusError(f"{path} reads back differently: the disk is not reliable")
+            with clear_write_errors(self._files.chain, self.path):
+                self._chain.append(line)
+        except BaseException:
+            if self._chain.length == chained:  # else the chain already speaks of the file
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+            raise
+        (written,) = read_chain(line, record.parent, record.experiment).records
+        self._records.append(replace(written, end=self._chain.length))
+        self._release()
+
+    def status(self, **fields: Any) -> None:
+        """Merge `fields` into status.json and replace it atomically.
+
+        Known fields: state (running, done, failed), step, diverged {member of the run: step},
+        seconds (training), instrument_seconds; any other that JSON can hold is kept with them.
+        "done" says that the last checkpoint, at `step`, is the end of the run.
+        """
+        state = fields.setdefault("state", self._status.get("state", "running"))
+        if state not in STATES:
+            raise SaltusError(f"status: state '{state}' is not allowed; allowed: {STATES}")
+        durable = state != self._status.get("state")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._status.update(fields, updated=now)
+        with clear_write_errors(self._files.status, self.path):
+            write_status(self._files.status, self._status, durable=durable)
+
+    def close(self) -> None:
+        """Let go of the files and the lock. Rows that were not flushed are dropped."""
+        self._log.close()
+        self._chain.close()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _require_position(self) -> None:
+        if not self._positioned:
+            raise SaltusError(
+                f"shard {self.index} of {self.path} already holds data: call resume() first"
+            )
+
+    def _release(self) -> None:
+        """Delete rolling files that two newer, durable and verified checkpoints stand in for."""
+        gone = [self._files.checkpoints / r.file for r in releasable(self._records)]
+        present = [path for path in gone if path.exists()]
+        for path in present:
+            path.unlink(missing_ok=True)
+        if present:
+            sync_directory(self._files.checkpoints)

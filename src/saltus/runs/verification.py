@@ -1,0 +1,199 @@
+"""Proving that a run is one unbroken trajectory, or naming the first file that is not.
+
+What is proven: the fixed files are those the run was started with; each shard's chain leads from
+them to its last checkpoint, every link intact; every checkpoint still present is the one that the
+chain names; the metrics log is what it was when each checkpoint was made. Digests find damage and
+mix-ups, not a forger who recomputes them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from saltus.errors import SaltusError
+from saltus.runs.chain import Chain, Record
+from saltus.runs.files import reason, sha256_of_file
+from saltus.runs.layout import (
+    EXPERIMENT,
+    FIXED,
+    LOCK,
+    MANIFEST,
+    ShardFiles,
+    fixed_problems,
+    genesis,
+    is_run,
+    read_members,
+    shard_files,
+    shards_of,
+)
+from saltus.runs.locks import is_held
+from saltus.runs.metrics_log import Log
+from saltus.runs.recovery import load_chain, load_log
+from saltus.runs.status import read_status
+
+
+@dataclass
+class VerifyReport:
+    """The verdict. `problems[0]` names the first file that breaks the trajectory, and why.
+
+    `notes` are true of healthy runs too (it is live; a torn tail will be cut when it resumes).
+    `checked` counts: files, shards, checkpoints, released, blocks, bytes.
+    """
+
+    ok: bool = True
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    checked: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("files", "shards", "checkpoints", "released", "blocks", "bytes"), 0
+        )
+    )
+
+    def problem(self, where: Path | str, why: str) -> None:
+        self.ok = False
+        self.problems.append(f"{where}: {why}")
+
+
+def verify(path: Path | str) -> VerifyReport:
+    """Check every byte of the run at `path` that cannot be rebuilt; changes nothing.
+
+    Raises SaltusError only if `path` is not a run at all.
+    """
+    run, report = Path(path), VerifyReport()
+    if not is_run(run):
+        raise SaltusError(f"{path} is not a run: it has no {EXPERIMENT}")
+    for line in fixed_problems(run):
+        report.problem(*line.split(": ", 1))
+    for name in (MANIFEST, *FIXED):
+        _count(report, run / name)
+    if not report.ok:  # nothing below can be trusted to mean anything
+        return report
+    try:
+        members = read_members(run)
+    except SaltusError as error:
+        report.problem("members.json", str(error))
+        return report
+    live = is_held(run / LOCK)
+    for index in shards_of(members):
+        experiment, start = genesis(run, members, index)
+        try:
+            _Shard(run, shard_files(run, index), report, live).check(start, experiment)
+        except OSError as error:
+            where = Path(error.filename or shard_files(run, index).directory)
+            report.problem(_inside(where, run), reason(error))
+        report.checked["shards"] += 1
+    return report
+
+
+@dataclass
+class _Shard:
+    run: Path
+    files: ShardFiles
+    report: VerifyReport
+    live: bool
+
+    def check(self, start: str, experiment: str) -> None:
+        status = read_status(self.files.status)
+        self.live = self.live or is_held(self.files.lock)
+        if status is None:
+            self._problem(self.files.status, "its digest does not match its content")
+            status = {}
+        done = status.get("state") == "done" and not self.live
+        chain = load_chain(self.files, start, experiment)
+        log = load_log(self.files, start)
+        self._check_chain(chain, done, status.get("step") if done else None)
+        self._check_metrics(log, chain.records, done)
+        self._check_checkpoints(chain.records, done)
+        for path in (self.files.chain, self.files.metrics, self.files.status):
+            _count(self.report, path)
+        if not done:
+            last = chain.records[-1].step if chain.records else None
+            upto = f"up to step {last}" if last is not None else "no checkpoint yet"
+            state = "being written" if self.live else "not finished"
+            self._note(self.files.directory, f"{state}; {upto}")
+
+    def _check_chain(self, chain: Chain, done: bool, step: int | None) -> None:
+        if chain.damage and chain.torn and not done:
+            self._note(self.files.chain, chain.damage)
+        elif chain.damage:
+            self._problem(self.files.chain, chain.damage)
+        elif done and not chain.records:
+            self._problem(self.files.chain, "the run is done but has no checkpoint")
+        elif step is not None and chain.records[-1].step < step:
+            last = chain.records[-1].step
+            self._problem(self.files.chain, f"ends at step {last}, but the run is done at {step}")
+
+    def _check_metrics(self, log: Log, records: list[Record], done: bool) -> None:
+        self.report.checked["blocks"] += len(log.blocks)
+        boundaries = log.boundaries()
+        for record in records:
+            if boundaries.get(record.metrics_length) == record.metrics_digest:
+                continue
+            short = _size(self.files.metrics) < record.metrics_length
+            why = "it is truncated" if short else log.damage or "its blocks are not the same"
+            step = record.step
+            self._problem(self.files.metrics, f"not what it was at the checkpoint of {step}: {why}")
+            return
+        covered = records[-1].metrics_length if records else 0
+        if log.damage:
+            tell = self._problem if done else self._note
+            tell(self.files.metrics, log.damage)
+        elif done and log.end != covered:
+            self._problem(self.files.metrics, f"goes on after the last checkpoint (byte {covered})")
+
+    def _check_checkpoints(self, records: list[Record], done: bool) -> None:
+        by_digest = {record.sha256: record for record in records}
+        for record in records:
+            path = self.files.checkpoints / record.file
+            try:
+                digest = sha256_of_file(path)
+            except FileNotFoundError:
+                self._check_absent(record, record is records[-1])
+                continue
+            self.report.checked["checkpoints"] += 1
+            _count(self.report, path)
+            if digest == record.sha256:
+                continue
+            other = by_digest.get(digest)
+            if other is not None:
+                self._problem(path, f"holds the checkpoint of step {other.step} instead of its own")
+            elif _size(path) != record.size:
+                self._problem(path, f"has {_size(path)} bytes instead of {record.size}")
+            else:
+                self._problem(path, "its sha256 is not the one in the chain")
+        known = {record.file for record in records}
+        for path in sorted(self.files.checkpoints.glob("*")):
+            if path.name not in known:
+                # A crash between the rename and the chain leaves one; a finished run has none.
+                tell = self._problem if done else self._note
+                tell(path, "is not in the chain")
+
+    def _check_absent(self, record: Record, newest: bool) -> None:
+        path = self.files.checkpoints / record.file
+        if record.kept:
+            self._problem(path, "missing, though it is a kept checkpoint")
+        elif newest and not self.live:
+            self._problem(path, "missing, though it is the newest checkpoint")
+        else:  # released; or a live writer has moved on since the chain was read
+            self.report.checked["released"] += 1
+
+    def _problem(self, path: Path, why: str) -> None:
+        self.report.problem(_inside(path, self.run), why)
+
+    def _note(self, path: Path, why: str) -> None:
+        self.report.notes.append(f"{_inside(path, self.run)}: {why}")
+
+
+def _inside(path: Path, run: Path) -> str:
+    return path.relative_to(run).as_posix() if path.is_relative_to(run) else path.name
+
+
+def _count(report: VerifyReport, path: Path) -> None:
+    if path.is_file():
+        report.checked["files"] += 1
+        report.checked["bytes"] += path.stat().st_size
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
