@@ -1,0 +1,62 @@
+"""Evaluation: loss, metrics and the model's own answers on fresh samples."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
+from saltus.tasks.base import Batch, Task
+
+
+class Evaluation(Instrument):
+    """What the model can do on the evaluation batch.
+
+    - `evaluation/loss`: mean loss over the samples, in the task's units;
+    - `evaluation/<metric>`: each of the task's own metrics;
+    - `evaluation/accuracy`, where the task writes answers: the fraction of answer tokens that are
+      right when the model decodes greedily after the prompt (2506.13688, section 7 of our spec);
+    - `evaluation/accuracy-first`: the same for the first answer token alone. When it is near 1
+      while `accuracy` is low, the model has the paper's partial solution.
+
+    `generate: false` leaves out the last two, which cost one forward pass per answer token.
+    """
+
+    kind: Literal["evaluation"] = "evaluation"
+    generate: bool = True
+    cadence: AnyCadence = Cadence(every=100)
+
+    def needs(self, task: Task) -> Needs:
+        return Needs(outputs=True, generated=self.generate and writes(task))
+
+    def read(self, reading: Reading) -> dict[str, Tensor]:
+        outputs, losses = reading.outputs, reading.losses
+        assert outputs is not None and losses is not None  # `needs` asked for them
+        results = {"evaluation/loss": losses.mean()}
+        for name, value in reading.task.metrics(outputs, reading.batch).items():
+            results[f"evaluation/{name}"] = value
+        if self.generate and writes(reading.task):
+            assert reading.generated is not None
+            right = accuracies(reading.generated, right_answer(reading.task, reading.batch))
+            results["evaluation/accuracy"] = right.mean()
+            results["evaluation/accuracy-first"] = right[0]
+        return results
+
+
+def accuracies(
+    written: Int[Tensor, "batch answer"], right: Int[Tensor, "batch answer"]
+) -> Float[Tensor, " answer"]:
+    """The fraction of samples whose i-th answer token is right, for every i."""
+    return (written == right).float().mean(0)
+
+
+def writes(task: Task) -> bool:
+    """Whether the task lets the model write an answer that can be compared with the right one."""
+    return type(task).generate is not Task.generate and hasattr(task, "answer")
+
+
+def right_answer(task: Task, batch: Batch) -> Int[Tensor, "batch answer"]:
+    """The right answer tokens of a task that writes."""
+    return task.answer(batch)  # type: ignore[attr-defined]
