@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 
 class SaltusError(Exception):
     """Something the user can mend. The message is one line; the front door exits with 2."""
+
+    def __init__(self, message: str) -> None:
+        # A name or a value that the user gave may hold line breaks.
+        super().__init__("\\n".join(message.splitlines()))
 
 
 class FieldProblem(ValueError):
@@ -21,25 +25,26 @@ class FieldProblem(ValueError):
         self.path, self.text = path, text
 
 
-def explain(error: ValidationError, fields: Iterable[str] = ()) -> FieldProblem:
-    """The first problem of a pydantic error as (dotted path, one line).
-
-    `fields` are the names allowed at the level of the model that was validated.
-    """
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
+def explain(error: ValidationError, model: type[BaseModel]) -> FieldProblem:
+    """The first problem of a pydantic error on `model` as (dotted path, one line)."""
+    problems = error.errors()
+    first = problems[0]
+    path, owner = _place(model, first["loc"])
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, FieldProblem):
         path = ".".join(part for part in (path, cause.path) if part)
         return FieldProblem(path, cause.text)
     if cause is not None:
         return FieldProblem(path, str(cause))
-    kind, value = first["type"], first["input"]
-    if kind == "extra_forbidden":
-        return FieldProblem(path, unknown("field", str(first["loc"][-1]), fields))
-    if kind == "missing":
+    if first["type"] == "extra_forbidden":
+        return FieldProblem(path, unknown("field", str(first["loc"][-1]), owner.model_fields))
+    if first["type"] == "missing":
         return FieldProblem(path, "required, and not given")
-    return FieldProblem(path, f"{_short(value)} is not allowed: {_lower(first['msg'])}")
+    # A field that allows several kinds has one problem for each.
+    same = [_lower(p["msg"]) for p in problems if _place(model, p["loc"])[0] == path]
+    reasons = [same[0], *(text.removeprefix("input should be ") for text in same[1:])]
+    allowed = " or ".join(reasons).replace("tuple", "list").replace("dictionary", "mapping")
+    return FieldProblem(path, f"{_short(first['input'])} is not allowed: {allowed}")
 
 
 def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
@@ -48,6 +53,23 @@ def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return f"unknown {what} '{name}'{hint} Allowed: {', '.join(names) or 'none'}"
+
+
+def _place(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
+    """The dotted path of a location, and the record in which its last field lies.
+
+    Pydantic puts the names of a union's branches into the location; they are left out.
+    """
+    owner, kind, path = model, model, []
+    for part in loc:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            owner = kind
+            field = owner.model_fields.get(str(part))
+            kind = field.annotation if field else None
+        elif isinstance(part, str) and get_origin(kind) not in (dict, Mapping):
+            continue
+        path.append(str(part))
+    return ".".join(path), owner
 
 
 def _short(value: Any) -> str:

@@ -14,7 +14,7 @@ import torch
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from saltus.errors import SaltusError, explain
+from saltus.errors import FieldProblem, SaltusError, explain
 from saltus.instruments.base import AnyInstrument
 from saltus.interventions.base import AnyIntervention
 from saltus.models.base import AnyModel
@@ -29,7 +29,9 @@ class Checkpoints(Record):
     at: tuple[int, ...] = Field(default=(), description="steps whose state is kept")
     every: int | None = Field(default=None, ge=1, description="keep every n-th step")
     rescue: int | None = Field(
-        default=None, ge=1, description="steps between resume points; a tenth of the run if not given"
+        default=None,
+        ge=1,
+        description="steps between resume points; a tenth of the run if not given",
     )
 
     def keeps(self, step: int, steps: int) -> bool:
@@ -62,7 +64,9 @@ class Engine(Record):
         except RuntimeError:
             raise ValueError(f"device {self.device!r} is not a device; cpu or cuda") from None
         if kind == "cpu" and self.precision in ("bfloat16", "tf32"):
-            raise ValueError(f"precision {self.precision} needs a GPU; the CPU has float32, float64")
+            raise ValueError(
+                f"precision {self.precision} needs a GPU; the CPU has float32, float64"
+            )
         return self
 
 
@@ -99,7 +103,7 @@ class Experiment(Record):
     batch: int = Field(ge=1)
     evaluation_batch: int = Field(default=64, ge=1)
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds)] = (0,)
-    vary: dict[str, tuple[Any, ...]] = {}
+    vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     checkpoints: Checkpoints = Checkpoints()
     engine: Engine = Engine()
 
@@ -114,7 +118,8 @@ class Experiment(Record):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Experiment:
-        for place, parts in (("interventions", self.interventions), ("instruments", self.instruments)):
+        named = {"interventions": self.interventions, "instruments": self.instruments}
+        for place, parts in named.items():
             for index, part in enumerate(parts):
                 try:
                     part.check(self.task)
@@ -132,7 +137,8 @@ class Experiment(Record):
 
     def members(self) -> list[Member]:
         """The grid of `vary` times the seeds, seeds innermost."""
-        settings = [dict(zip(self.vary, point, strict=True)) for point in product(*self.vary.values())]
+        points = product(*self.vary.values())
+        settings = [dict(zip(self.vary, point, strict=True)) for point in points]
         plain = self.model_copy(update={"vary": {}})
         return [
             Member(seed, plain.override(setting) if setting else plain, setting)
@@ -142,14 +148,17 @@ class Experiment(Record):
 
     def override(self, changes: Mapping[str, Any]) -> Experiment:
         """A copy with dotted fields replaced, validated anew."""
-        data = self.data()
-        for path, value in changes.items():
-            _put(data, path, value)
-        return Experiment.of(data)
+        return Experiment.of(self._changed(changes))
 
     def data(self) -> dict[str, Any]:
         """Plain dicts, lists and scalars; `Experiment.of` reads them back."""
         return self.model_dump(mode="json")
+
+    def _changed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        data = self.data()
+        for path, value in changes.items():
+            _put(data, path, value)
+        return data
 
     def to_yaml(self) -> str:
         """The whole experiment, defaults included."""
@@ -163,7 +172,7 @@ class Experiment(Record):
         try:
             return cls.model_validate(dict(data))
         except ValidationError as error:
-            raise SaltusError(f"{source}: {explain(error, cls.model_fields)}") from None
+            raise SaltusError(f"{source}: {explain(error, cls)}") from None
 
     @classmethod
     def from_yaml(cls, text: str, source: str = "experiment") -> Experiment:
@@ -184,21 +193,24 @@ class Experiment(Record):
 
 
 def _check_memberwise(experiment: Experiment, path: str, values: tuple[Any, ...]) -> None:
+    optional = [name for name in ("momentum", "epsilon") if hasattr(experiment.optimizer, name)]
     allowed = {"model.initial_scale"}
-    allowed |= {f"optimizer.{name}" for name in ("learning_rate", "weight_decay", "clip")}
-    allowed |= {f"optimizer.{name}" for name in ("momentum", "epsilon") if hasattr(experiment.optimizer, name)}
+    allowed |= {f"optimizer.{n}" for n in ("learning_rate", "weight_decay", "clip", *optional)}
     for index, part in enumerate(experiment.interventions):
         allowed |= {f"interventions.{index}.{name}" for name in part.memberwise}
     if path not in allowed:
-        raise ValueError(f"vary.{path}: members cannot differ in it. Allowed: {', '.join(sorted(allowed))}")
+        names = ", ".join(sorted(allowed))
+        raise ValueError(f"vary.{path}: members cannot differ in it. Allowed: {names}")
     if not values:
         raise ValueError(f"vary.{path}: no values")
     plain = experiment.model_copy(update={"vary": {}})
     for value in values:
         try:
-            plain.override({path: value})
-        except SaltusError as error:
-            raise ValueError(f"vary.{path}: {error}") from None
+            Experiment.model_validate(plain._changed({path: value}))
+        except ValidationError as error:
+            problem = explain(error, Experiment)
+            text = problem.text if problem.path == path else str(problem)
+            raise FieldProblem(f"vary.{path}", text) from None
 
 
 def _put(data: Any, path: str, value: Any) -> None:
@@ -223,7 +235,7 @@ def _child(place: Any, key: str, path: str) -> Any:
 
 
 def _index(place: list[Any], key: str, path: str) -> int:
-    if not key.isdigit() or int(key) >= len(place):
+    if not key.isdecimal() or int(key) >= len(place):
         raise SaltusError(f"{path}: '{key}' is not a place in a list of {len(place)}")
     return int(key)
 

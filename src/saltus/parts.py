@@ -11,15 +11,13 @@ import importlib
 import pkgutil
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from saltus.errors import FieldProblem, explain, unknown
 
 
-class Record(BaseModel):
-    """A frozen record that refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+class Record(BaseModel, frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False):
+    """A frozen record that refuses unknown fields, and numbers that are not finite."""
 
 
 class Part(Record):
@@ -45,7 +43,7 @@ class Part(Record):
         if isinstance(value, str):
             value = {"kind": value}
         if not isinstance(value, dict):
-            raise FieldProblem("", f"{value!r} is not a {cls.family}; give a kind or a mapping")
+            raise FieldProblem("", f"{value!r} is no {cls.family}; give a kind or a mapping")
         kind = value.get("kind")
         if kind is None:
             raise FieldProblem("kind", f"required. Allowed: {', '.join(sorted(cls.registry))}")
@@ -55,7 +53,7 @@ class Part(Record):
         try:
             return found.model_validate(value)  # type: ignore[return-value]
         except ValidationError as error:
-            raise explain(error, found.model_fields) from None
+            raise explain(error, found) from None
 
 
 def discover(package: str, path: list[str]) -> None:
