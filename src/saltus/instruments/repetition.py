@@ -22,7 +22,7 @@ class Repetition(Instrument):
     """
 
     kind: Literal["repetition"] = "repetition"
-    cadence: AnyCadence = Cadence(every=100)
+    cadence: AnyCadence = Cadence(every=500)  # the model writes: many forward passes
 
     def needs(self, task: Task) -> Needs:
         return Needs(generated=True)
