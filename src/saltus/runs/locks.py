@@ -28,14 +28,14 @@ class Lock:
             raise SaltusError(f"cannot lock {what}: {path}: {reason(error)}") from error
         try:
             self._acquire(what, time.monotonic() + wait)
+            # The pid is for people. The lock holds without it: a full disk must not stop us here.
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
         except BaseException:
             self.close()
             raise
         _held.add(self)
-        # The pid is for people. The lock holds without it, so a full disk must not stop us here.
-        with suppress(OSError):
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
         """Let go; closing twice is fine."""

@@ -83,6 +83,13 @@ class ShardWriter:
         """
         with clear_write_errors(self._files.directory, self.path):
             point = find_resume_point(self._files, self._genesis, self._experiment)
+            ahead = (
+                self._log.length > point.metrics_length or self._chain.length > point.chain_length
+            )
+            if ahead and self._status.get("state") == "done":
+                # First, so that no kill in between leaves a run that is "done" without its end.
+                self._status["state"] = "running"
+                write_status(self._files.status, self._status, durable=True)
             self._log.truncate(point.metrics_length)
             self._chain.truncate(point.chain_length)
             discard_beyond(self._files, point)
@@ -129,20 +136,26 @@ class ShardWriter:
 
         Names under "state/" are the optimiser's and may have any shape; all others lead with the
         members. Without `keep` the file is rolling: deleted once two newer ones are safe.
+        Saving again what was just resumed from does nothing.
         """
         self._require_position()
-        if self._records and step <= self._records[-1].step:
-            last = self._records[-1].step
-            raise SaltusError(f"checkpoint: step {step} is not allowed: the last one is {last}")
         for name, tensor in tensors.items():
             if not name.startswith("state/") and tensor.shape[:1] != (len(self.members),):
                 raise SaltusError(
                     f"checkpoint: {name} has shape {tensor.shape}; "
                     f"the first axis must be the {len(self.members)} members"
                 )
-        self.flush()
         data = safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in tensors.items()})
         path, digest = self._files.checkpoint(step), sha256(data)
+        if self._records and step <= self._records[-1].step:
+            last = self._records[-1]
+            same = (last.step, last.sha256, last.kept) == (step, digest, keep)
+            if same and last.metrics_length == self._log.length and not self._buffer.columns():
+                return
+            raise SaltusError(
+                f"checkpoint: step {step} is not allowed: the last one is of step {last.step}"
+            )
+        self.flush()
         record = Record(
             step=step,
             file=path.name,
@@ -176,11 +189,15 @@ class ShardWriter:
 
         Known fields: state (running, done, failed), step, diverged {member of the run: step},
         seconds (training), instrument_seconds; any other that JSON can hold is kept with them.
-        "done" says that the last checkpoint, at `step`, is the end of the run.
+        "done" says that the last checkpoint, at `step`, is the end of the training. It flushes,
+        and seals how long the metrics are, which may go on a little after that checkpoint.
         """
         state = fields.setdefault("state", self._status.get("state", "running"))
         if state not in STATES:
             raise SaltusError(f"status: state '{state}' is not allowed; allowed: {STATES}")
+        if state == "done":
+            self.flush()
+            fields["metrics"] = {"length": self._log.length, "digest": self._digest}
         durable = state != self._status.get("state")
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._status.update(fields, updated=now)
@@ -207,9 +224,10 @@ class ShardWriter:
 
     def _release(self) -> None:
         """Delete rolling files that two newer, durable and verified checkpoints stand in for."""
-        gone = [self._files.checkpoints / r.file for r in releasable(self._records)]
-        present = [path for path in gone if path.exists()]
-        for path in present:
-            path.unlink(missing_ok=True)
-        if present:
-            sync_directory(self._files.checkpoints)
+        folder = self._files.checkpoints
+        gone = [path for r in releasable(self._records) if (path := folder / r.file).exists()]
+        with clear_write_errors(folder, self.path):
+            for path in gone:
+                path.unlink(missing_ok=True)
+            if gone:
+                sync_directory(folder)

@@ -45,8 +45,8 @@ _SOURCE = b"saltus.source"
 def compact(run: Run | Path | str) -> Path:
     """Write RUN/metrics.parquet from the logs, atomically, and return its path.
 
-    Works on a live run too: the table then ends where the logs ended. Rows come by name, step,
-    member, index. Raises SaltusError.
+    Works on a live run too: the table then ends where the logs ended. Rows come by name, shard,
+    step, member, index. Raises SaltusError.
     """
     run = run if isinstance(run, Run) else Run(run)
     path = run.path / PARQUET
@@ -84,11 +84,11 @@ def long_tables(run: Run, label: str) -> Iterator[pa.Table]:
     Every shard contributes all the steps it has: a live run's shards need not be equally far.
     """
     for name in run.names():
-        for index, members in run.shards.items():
-            column = run.columns(index).get(name)
+        for shard in run.shards:
+            column = shard.columns.get(name)
             if column is not None:
                 values = np.moveaxis(column.values, 0, 1)
-                yield _long(run, label, Series(name, column.steps, values), members)
+                yield _long(run, label, Series(name, column.steps, values), shard.members)
 
 
 def _long(run: Run, label: str, series: Series, members: list[int]) -> pa.Table:
@@ -121,9 +121,9 @@ def _source(run: Run, label: str) -> str:
     """What a table is made from, cheaply: for each log its length and its last 32 bytes, which
     are the digest that covers all of it; and the manifest, which covers seeds and experiment."""
     logs = []
-    for index in run.shards:
+    for shard in run.shards:
         try:
-            with run.files(index).metrics.open("rb") as file:
+            with shard.files.metrics.open("rb") as file:
                 length = file.seek(0, os.SEEK_END)
                 file.seek(max(0, length - 32))
                 logs.append([length, file.read().hex()])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from saltus.errors import SaltusError
 from saltus.runs.chain import Chain, Record
@@ -30,6 +31,7 @@ from saltus.runs.layout import (
 from saltus.runs.locks import is_held
 from saltus.runs.metrics_log import Log
 from saltus.runs.recovery import load_chain, load_log
+from saltus.runs.shard import size_of
 from saltus.runs.status import read_status
 
 
@@ -103,7 +105,7 @@ class _Shard:
         chain = load_chain(self.files, start, experiment)
         log = load_log(self.files, start)
         self._check_chain(chain, done, status.get("step") if done else None)
-        self._check_metrics(log, chain.records, done)
+        self._check_metrics(log, chain.records, status.get("metrics", {}) if done else None)
         self._check_checkpoints(chain.records, done)
         for path in (self.files.chain, self.files.metrics, self.files.status):
             _count(self.report, path)
@@ -124,23 +126,23 @@ class _Shard:
             last = chain.records[-1].step
             self._problem(self.files.chain, f"ends at step {last}, but the run is done at {step}")
 
-    def _check_metrics(self, log: Log, records: list[Record], done: bool) -> None:
+    def _check_metrics(self, log: Log, records: list[Record], end: dict[str, Any] | None) -> None:
+        """`end`: the length and digest that a finished shard sealed, None while unfinished."""
         self.report.checked["blocks"] += len(log.blocks)
         boundaries = log.boundaries()
         for record in records:
             if boundaries.get(record.metrics_length) == record.metrics_digest:
                 continue
-            short = _size(self.files.metrics) < record.metrics_length
+            short = size_of(self.files.metrics) < record.metrics_length
             why = "it is truncated" if short else log.damage or "its blocks are not the same"
             step = record.step
             self._problem(self.files.metrics, f"not what it was at the checkpoint of {step}: {why}")
             return
-        covered = records[-1].metrics_length if records else 0
         if log.damage:
-            tell = self._problem if done else self._note
+            tell = self._note if end is None else self._problem
             tell(self.files.metrics, log.damage)
-        elif done and log.end != covered:
-            self._problem(self.files.metrics, f"goes on after the last checkpoint (byte {covered})")
+        elif end is not None and (log.end, log.digest) != (end.get("length"), end.get("digest")):
+            self._problem(self.files.metrics, "does not end where it ended when the run was done")
 
     def _check_checkpoints(self, records: list[Record], done: bool) -> None:
         by_digest = {record.sha256: record for record in records}
@@ -158,8 +160,8 @@ class _Shard:
             other = by_digest.get(digest)
             if other is not None:
                 self._problem(path, f"holds the checkpoint of step {other.step} instead of its own")
-            elif _size(path) != record.size:
-                self._problem(path, f"has {_size(path)} bytes instead of {record.size}")
+            elif size_of(path) != record.size:
+                self._problem(path, f"has {size_of(path)} bytes instead of {record.size}")
             else:
                 self._problem(path, "its sha256 is not the one in the chain")
         known = {record.file for record in records}
@@ -193,7 +195,3 @@ def _count(report: VerifyReport, path: Path) -> None:
     if path.is_file():
         report.checked["files"] += 1
         report.checked["bytes"] += path.stat().st_size
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
