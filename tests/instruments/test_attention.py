@@ -96,9 +96,8 @@ def test_progress_by_plain_loops(one, task):
 
 def test_progress_leaves_out_layers_without_an_oracle_set(of_sites):
     two_layers = {f"blocks__{i}__attention__pattern": torch.rand(2, 1, 3, 3) for i in range(2)}
-    results = AttentionProgress().read(
-        of_sites(task=SecondLayer(kind="second-layer"), **two_layers)
-    )
+    task = SecondLayer(kind="second-layer")
+    results = AttentionProgress().read(of_sites(task=task, **two_layers))
     assert results.keys() == {"attention-progress/blocks.1", "attention-progress/blocks.1.heads"}
     AttentionProgress().check(task)
 
