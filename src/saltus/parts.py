@@ -45,11 +45,12 @@ class Part(Record):
         if not isinstance(value, dict):
             raise FieldProblem("", f"{value!r} is no {cls.family}; give a kind or a mapping")
         kind = value.get("kind")
+        allowed = {name: part for name, part in cls.registry.items() if issubclass(part, cls)}
         if kind is None:
-            raise FieldProblem("kind", f"required. Allowed: {', '.join(sorted(cls.registry))}")
-        found = cls.registry.get(str(kind))
-        if found is None or not issubclass(found, cls):
-            raise FieldProblem("kind", unknown(cls.family, str(kind), cls.registry))
+            raise FieldProblem("kind", f"required. Allowed: {', '.join(sorted(allowed))}")
+        found = allowed.get(str(kind))
+        if found is None:
+            raise FieldProblem("kind", unknown(cls.family, str(kind), allowed))
         try:
             return found.model_validate(value)  # type: ignore[return-value]
         except ValidationError as error:

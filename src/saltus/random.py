@@ -42,7 +42,7 @@ class Draws:
             self.generators = [_device_generator(s, stream, step, self.device) for s in members]
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Float[*shape] in [low, high)."""
+        """Float[*shape] in [low, high); rounding can give `high` where low is not 0."""
         return self._fill("uniform", shape) * (high - low) + low
 
     def normal(self, *shape: int) -> Tensor:
@@ -77,9 +77,7 @@ class Draws:
                 rows.append(torch.from_numpy(draw(shape, dtype=kind)).to(self.dtype))
             else:
                 draw = torch.rand if law == "uniform" else torch.randn
-                rows.append(
-                    draw(shape, generator=generator, device=self.device, dtype=self.dtype)
-                )
+                rows.append(draw(shape, generator=generator, device=self.device, dtype=self.dtype))
         return self._join(rows)
 
     def _join(self, rows: list[Tensor]) -> Tensor:
