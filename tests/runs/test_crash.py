@@ -84,10 +84,8 @@ def test_a_crash_at_every_single_write(
         run = fresh(at)
         with monkeypatch.context() as patch:
             disk = FaultyDisk(patch, Crash(), at)
-            try:
+            with suppress(Crash):
                 toy.train(run, 12)
-            except Crash:
-                pass
         if disk.count < at:
             break
         report = verify(run)
@@ -182,7 +180,7 @@ def test_kill_a_real_process_at_random_instants(
     toy: ModuleType, unbroken: Path, tmp_path: Path
 ) -> None:
     chance, kills, whole, attempt = random.Random(7), 0, 0.3, 0
-    while kills < 6:
+    while kills < 5:
         attempt += 1
         assert attempt < 60
         run = toy.create(tmp_path / str(attempt))
