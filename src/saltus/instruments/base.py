@@ -101,4 +101,4 @@ class Instrument(Part):
         """Raise ValueError where the task does not offer what this instrument needs."""
 
 
-AnyInstrument = Annotated[Instrument, BeforeValidator(Instrument.parse), SerializeAsAny()]
+AnyInstrument = Annotated[SerializeAsAny[Instrument], BeforeValidator(Instrument.parse)]

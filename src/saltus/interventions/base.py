@@ -43,6 +43,4 @@ class Intervention(Part):
         """Raise ValueError where the task cannot carry this intervention."""
 
 
-AnyIntervention = Annotated[
-    Intervention, BeforeValidator(Intervention.parse), SerializeAsAny()
-]
+AnyIntervention = Annotated[SerializeAsAny[Intervention], BeforeValidator(Intervention.parse)]

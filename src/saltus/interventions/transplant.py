@@ -46,7 +46,9 @@ class Transplant(Intervention):
         try:
             return load_file(self.source)
         except (SafetensorError, OSError, ValueError) as error:
-            raise SaltusError(f"transplant.source: {self.source} is not safetensors: {error}") from None
+            raise SaltusError(
+                f"transplant.source: {self.source} is not safetensors: {error}"
+            ) from None
 
     def _graft(self, name: str, donor: dict[str, Tensor], own: Tensor) -> Tensor:
         if name not in donor:

@@ -51,7 +51,7 @@ class Attention(nn.Module):
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Q, K and V, each [..., head, position, head width], from one product."""
         parts = (self.query, self.key, self.value)
-        weight = torch.cat([part.weight for part in parts], dim=-2)
+        weight = torch.cat([self.query.weight, self.key.weight, self.value.weight], dim=-2)
         biases = [part.bias for part in parts if part.bias is not None]
         bias = torch.cat(biases, dim=-1) if biases else None
         fused = linear(x, weight, bias).unflatten(-1, (3, self.heads, -1))

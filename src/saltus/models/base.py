@@ -47,7 +47,7 @@ class Model(Part):
         raise NotImplementedError(type(self).__name__)
 
 
-AnyModel = Annotated[Model, BeforeValidator(Model.parse), SerializeAsAny()]
+AnyModel = Annotated[SerializeAsAny[Model], BeforeValidator(Model.parse)]
 
 
 def initial_parameters(

@@ -96,7 +96,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, tape: Tape, name: str) -> Tensor:
         x = tape(f"{name}.residual.pre", x)
-        branch = self.attention(self.attention_norm(x) if self.pre else x, tape, f"{name}.attention")
+        branch = self.attention(
+            self.attention_norm(x) if self.pre else x, tape, f"{name}.attention"
+        )
         x = x + tape(f"{name}.attention.output", branch)
         if not self.pre:
             x = self.attention_norm(x)

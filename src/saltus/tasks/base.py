@@ -60,4 +60,4 @@ class Task(Part):
         return {}
 
 
-AnyTask = Annotated[Task, BeforeValidator(Task.parse), SerializeAsAny()]
+AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(Task.parse)]

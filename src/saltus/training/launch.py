@@ -18,6 +18,7 @@ import torch
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.runs import Run, RunWriter, ShardWriter, create_run, open_run
+from saltus.runs.status import read_status
 from saltus.training.ensemble import Ensemble
 from saltus.training.loop import train
 from saltus.training.plan import plan
@@ -47,8 +48,8 @@ def resume(path: str | Path, progress: Progress | None = None) -> Run:
     path = Path(path)
     run = open_run(path)
     experiment = Experiment.from_yaml(run.experiment_yaml, str(path / "experiment.yaml"))
-    with RunWriter(path):
-        waiting = [index for index, shard in enumerate(run.shards) if not shard.done]
+    with RunWriter(path) as writer:
+        waiting = [index for index in writer.shards if not _is_done(run, index)]
         workers = min(plan(experiment).workers, len(waiting))
         if workers <= 1:
             threads = torch.get_num_threads()
@@ -61,6 +62,10 @@ def resume(path: str | Path, progress: Progress | None = None) -> Run:
         else:
             _share(path, waiting, workers, progress)
     return open_run(path)
+
+
+def _is_done(run: Run, shard: int) -> bool:
+    return (read_status(run.files(shard).status) or {}).get("state") == "done"
 
 
 def check(experiment: Experiment) -> None:

@@ -74,18 +74,23 @@ class Adam(Optimizer):
     epsilon: float = Field(default=1e-8, gt=0)
 
     def update(self, parameters, gradients, state, count, rate) -> None:
-        settings = {
-            "beta1": self.betas[0],
-            "beta2": self.betas[1],
-            "weight_decay": self.weight_decay,
-            "eps": self.epsilon,
-        }
         if parameters and parameters[0].device.type == "cpu":
-            steps = [torch.tensor(float(count))] * len(parameters)
+            counts = [torch.tensor(float(count))] * len(parameters)
             self._fused(
-                list(parameters), list(gradients), list(state[0]), list(state[1]), [], steps,
-                lr=rate, amsgrad=False, maximize=False, **settings,
-            )  # fmt: skip
+                list(parameters),
+                list(gradients),
+                list(state[0]),
+                list(state[1]),
+                [],
+                counts,
+                lr=rate,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                weight_decay=self.weight_decay,
+                eps=self.epsilon,
+                amsgrad=False,
+                maximize=False,
+            )
         else:
             for row in zip(parameters, gradients, *state, strict=True):
                 self._plain(*row, count, rate)
@@ -116,4 +121,4 @@ class AdamW(Adam):
         return gradient
 
 
-AnyOptimizer = Annotated[Optimizer, BeforeValidator(Optimizer.parse), SerializeAsAny()]
+AnyOptimizer = Annotated[SerializeAsAny[Optimizer], BeforeValidator(Optimizer.parse)]

@@ -1,0 +1,189 @@
+"""From runs to figures: the only place of the report that reads series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from saltus.errors import SaltusError
+from saltus.experiment import Experiment
+from saltus.report.fan import LIMIT, fan, thin
+from saltus.report.figure import Curve, Figure, Level, Line, Mark, Panel
+from saltus.report.names import is_scaleless, title_of, unit_of
+from saltus.report.text import count, listed
+from saltus.runs import Run, Series
+from saltus.transitions import first_crossing
+
+Arms = Mapping[str, Run]
+
+LOSSES = ("loss/train", "evaluation/loss")
+ACCURACY = "evaluation/accuracy"
+SEED_LINES, SEED_POINTS = 40, 4_000  # single seeds drawn per curve, and their points together
+DECADES_FOR_LOG = 2.0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Members of a run that differ in nothing but their seed."""
+
+    label: str
+    color: int
+    run: Run
+    places: tuple[int, ...]
+
+
+def groups_of(arms: Arms) -> dict[str, list[Group]]:
+    """The groups of every arm; colours are dealt in this order and mean the same in every figure."""
+    found: dict[str, list[Group]] = {}
+    color = 0
+    for arm, run in arms.items():
+        settings: dict[str, list[int]] = {}
+        for place, member in enumerate(run.members):
+            overrides = member.get("overrides") or {}
+            setting = ", ".join(f"{key} = {value}" for key, value in overrides.items())
+            settings.setdefault(setting, []).append(place)
+        found[arm] = []
+        for setting, places in settings.items():
+            label = setting if setting and len(arms) == 1 else " · ".join(filter(None, (arm, setting)))
+            found[arm].append(Group(label, color, run, tuple(places)))
+            color += 1
+    return found
+
+
+def loss_figure(arms: Arms, name: str = "loss/train") -> Figure | None:
+    """The training loss, one panel per arm, with closed forms and the leap; None without a loss."""
+    panels = []
+    for arm, groups in groups_of(arms).items():
+        panel = panel_of(groups, name)
+        if panel is not None:
+            marks = tuple(mark for group in groups if (mark := half_accuracy(group)))
+            title = arm if len(arms) > 1 else panel.title
+            panels.append(replace(panel, title=title, marks=marks))
+    if not panels:
+        return None
+    notes = []
+    if any(panel.levels for panel in panels):
+        notes.append("Dashed: closed forms of the task.")
+    if any(panel.marks for panel in panels):
+        notes.append(
+            "Vertical: the median step at which half of the answer tokens are right; "
+            "ticks below: each seed's."
+        )
+    return Figure(title_of(name), tuple(panels), caption(panels, *notes), shared=True)
+
+
+def series_figure(arms: Arms, names: Iterable[str], title: str) -> Figure | None:
+    """One panel per series with all arms laid over each other; None where no arm has any."""
+    everyone = [group for groups in groups_of(arms).values() for group in groups]
+    panels = [panel for name in names if (panel := panel_of(everyone, name))]
+    return Figure(title, tuple(panels), caption(panels)) if panels else None
+
+
+def scalar_names(run: Run) -> list[str]:
+    """The series of a run that are one number per member, losses first."""
+    names = [name for name in run.names() if run.array(name).values.ndim == 2]
+    return sorted(names, key=lambda name: (not name.startswith(("loss", "evaluation")), name))
+
+
+def panel_of(groups: Sequence[Group], name: str) -> Panel | None:
+    """A series of some groups; None where none of them has it."""
+    curves = [
+        curve_of(group, series)
+        for group in groups
+        if (series := read_series(group.run, name)) is not None
+    ]
+    if not curves:
+        return None
+    levels = levels_of([group.run for group in groups]) if name in LOSSES else ()
+    return Panel(
+        title_of(name), name, unit_of(name), tuple(curves), levels, log=_wants_log(name, curves)
+    )
+
+
+def read_series(run: Run, name: str) -> Series | None:
+    """A scalar series with at least one step, or None."""
+    if name not in run.names():
+        return None
+    series = run.series(name)
+    return series if len(series.steps) else None
+
+
+def curve_of(group: Group, series: Series) -> Curve:
+    """The fan over a group and its single seeds, thinned to what can be seen."""
+    values = series.values[list(group.places)]
+    shown = values[:SEED_LINES]
+    limit = min(LIMIT, max(40, SEED_POINTS // max(1, len(shown))))
+    lines = []
+    for row in shown:
+        places = thin(limit, row)
+        lines.append(Line(series.steps[places], row[places]))
+    broken = int((~np.isfinite(values)).any(axis=1).sum())
+    spread = fan(series.steps, values).thinned()
+    return Curve(group.label, group.color, spread, tuple(lines), len(values), broken)
+
+
+def half_accuracy(group: Group) -> Mark | None:
+    """When each seed's answers are half right, where accuracy was read.
+
+    Seeds that never get there count as later than all others in the median.
+    """
+    series = read_series(group.run, ACCURACY)
+    if series is None:
+        return None
+    found = first_crossing(series.steps, series.values[list(group.places)], 0.5)
+    reached = sorted(float(step) for step in found if step is not None)
+    median = float(np.median([np.inf if step is None else step for step in found]))
+    return Mark(
+        "half right",
+        group.color,
+        median if np.isfinite(median) else None,
+        tuple(reached),
+        len(found),
+    )
+
+
+def levels_of(runs: Sequence[Run]) -> tuple[Level, ...]:
+    """The closed forms that all runs share; none where an experiment cannot be rebuilt."""
+    found: list[dict[str, float]] = []
+    for run in runs:
+        try:
+            found.append(Experiment.from_yaml(run.experiment_yaml).task.levels())
+        except SaltusError:
+            return ()
+    if not found or any(levels != found[0] for levels in found):
+        return ()
+    return tuple(Level(name, float(value)) for name, value in found[0].items())
+
+
+def caption(panels: Sequence[Panel], *notes: str) -> str:
+    """How many seeds, what the line and the bands are, and who is missing."""
+    curves = [curve for panel in panels for curve in panel.curves]
+    seeds = {curve.label: curve.seeds for curve in curves}
+    if len(set(seeds.values())) == 1:
+        amount = count(next(iter(seeds.values())), "seed") + (" per arm" if len(seeds) > 1 else "")
+    else:
+        amount = listed([f"{label}: {count(n, 'seed')}" for label, n in seeds.items()])
+    if max(seeds.values()) == 1:
+        return " ".join([f"{amount}: a single curve, without a band.", *notes])
+    drawn = f"the first {SEED_LINES} seeds" if max(seeds.values()) > SEED_LINES else "single seeds"
+    text = (
+        f"{amount}. Line: median over seeds. Dark band: the middle half of the seeds (25 % to 75 %). "
+        f"Light band: all seeds (minimum to maximum). Thin lines: {drawn}."
+    )
+    broken = {curve.label: curve.broken for curve in curves if curve.broken}
+    if broken:
+        who = listed([f"{number} of {seeds[label]} in {label}" for label, number in broken.items()])
+        text += f" Seeds with values that are not finite, left out where they are: {who}."
+    return " ".join([text, *notes])
+
+
+def _wants_log(name: str, curves: Sequence[Curve]) -> bool:
+    if not is_scaleless(name):
+        return False
+    medians = np.concatenate([curve.fan.median for curve in curves])
+    medians = medians[np.isfinite(medians)]
+    if not len(medians) or medians.min() <= 0:
+        return False
+    return float(np.log10(medians.max() / medians.min())) > DECADES_FOR_LOG

@@ -1,0 +1,34 @@
+"""The one palette: colours that colour-blind readers can tell apart, for light and dark pages.
+
+Okabe and Ito's hues (2008), darkened or lightened until each has enough contrast with the page.
+Beyond the seventh curve the colours come again with another dash.
+"""
+
+from __future__ import annotations
+
+LIGHT = ("#0369a8", "#c8500a", "#0b8560", "#a8417f", "#a97400", "#3d8fc4", "#5b6470")
+DARK = ("#5cb3ee", "#ff8f55", "#3fcb9f", "#e597c6", "#f0bd4c", "#9fd6fa", "#b4bcc8")
+DASHES = ("", "7 3", "2 2.5")
+
+BAND_ALL, BAND_HALF, SEED_LINE = 0.13, 0.26, 0.32  # opacities
+
+
+def color(place: int) -> str:
+    """The colour on white paper of the curve at a place of the palette."""
+    return LIGHT[place % len(LIGHT)]
+
+
+def dash(place: int) -> str:
+    """Its dash pattern in pixels, empty for a solid line."""
+    return DASHES[place // len(LIGHT) % len(DASHES)]
+
+
+def css_variables() -> str:
+    """The palette as custom properties --c0 … --c6 for both colour schemes."""
+    light = "".join(f"--c{place}:{value};" for place, value in enumerate(LIGHT))
+    dark = "".join(f"--c{place}:{value};" for place, value in enumerate(DARK))
+    return (
+        f":root{{{light}}}\n"
+        f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
+        f":root[data-theme=dark]{{{dark}}}\n"
+    )

@@ -1,0 +1,34 @@
+"""Numbers and counts in words."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+
+def number(value: float) -> str:
+    """Four significant digits with a real minus sign; a dash where there is no number."""
+    if value != value:
+        return "–"
+    if not isfinite(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:.4g}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """'8.4 s', '2 min 41 s', '3 h 5 min'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def count(amount: int, noun: str) -> str:
+    """'1 seed', '8 seeds'."""
+    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+
+
+def listed(values: list[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} and {values[-1]}"
