@@ -14,7 +14,15 @@ import yaml
 
 from saltus.errors import SaltusError, unknown
 from saltus.runs.files import reason
-from saltus.runs.layout import EXPERIMENT, LOCK, PROVENANCE, is_run, read_members
+from saltus.runs.layout import (
+    EXPERIMENT,
+    LOCK,
+    PROVENANCE,
+    ShardFiles,
+    is_run,
+    read_members,
+    shard_files,
+)
 from saltus.runs.locks import is_held
 from saltus.runs.merge import Series, merge
 from saltus.runs.shard import Shard, size_of
@@ -67,6 +75,10 @@ class Run:
         """Its shards, each with its members, its progress and whether it is done."""
         indices = sorted({member["shard"] for member in self.members})
         return [Shard(self.path, index, self.members) for index in indices]
+
+    def files(self, shard: int) -> ShardFiles:
+        """The paths of one shard."""
+        return shard_files(self.path, shard)
 
     @property
     def status(self) -> dict[str, Any]:
