@@ -1,0 +1,121 @@
+"""What holds for every sequence task: sampling, the loss, the metrics and greedy decoding."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saltus.random import Draws
+from saltus.tasks import SequenceTask, Task
+from saltus.tasks.moving_window_sum import MovingWindowSum
+
+TASKS = [
+    MovingWindowSum(length=5),
+    MovingWindowSum(length=7, window=3, alphabet=4, modulus=11),
+    MovingWindowSum(length=2, window=1, alphabet=2, modulus=2),
+]
+every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: f"window-{task.window}")
+
+
+@every_task
+@given(seeds=st.lists(st.integers(0, 10**6), min_size=1, max_size=4), step=st.integers(0, 999))
+def test_stacked_sampling_is_single_sampling(task, seeds, step):
+    together = task.sample(Draws(seeds, "data", step), 3)
+    for row, seed in enumerate(seeds):
+        alone = task.sample(Draws(seed, "data", step), 3)
+        assert alone.keys() == together.keys()
+        assert all(together[name][row].equal(value) for name, value in alone.items())
+
+
+@every_task
+def test_targets_are_the_inputs_one_token_later(task):
+    batch = task.sample(Draws(0, "data"), 6)
+    assert batch["inputs"].shape == batch["targets"].shape == (6, task.interface.positions)
+    assert batch["inputs"][:, 1:].equal(batch["targets"][:, :-1])
+
+
+@every_task
+def test_the_answer_is_what_follows_the_prompt(task):
+    batch = task.sample(Draws([0, 1], "data"), 6)
+    answer = task.answer(batch)
+    assert answer.shape == (2, 6, task.answer_length)
+    assert answer.equal(task.solve(batch["inputs"][..., : task.length]))
+
+
+@every_task
+def test_the_loss_of_a_sample_is_its_mean_cross_entropy(task):
+    batch = task.sample(Draws(0, "data"), 6)
+    outputs = torch.randn(6, task.interface.positions, task.vocabulary)
+    losses = task.loss(outputs, batch)
+    for sample in range(6):
+        expected = F.cross_entropy(outputs[sample], batch["targets"][sample])
+        torch.testing.assert_close(losses[sample], expected)
+    torch.testing.assert_close(
+        losses.mean(), F.cross_entropy(outputs.flatten(0, 1), batch["targets"].flatten())
+    )
+
+
+@every_task
+def test_losses_and_metrics_of_a_stack_are_those_of_its_members(task):
+    batch = task.sample(Draws([3, 4], "data"), 6)
+    outputs = torch.randn(2, 6, task.interface.positions, task.vocabulary)
+    losses, metrics = task.loss(outputs, batch), task.metrics(outputs, batch)
+    for k in range(2):
+        own = {name: value[k] for name, value in batch.items()}
+        assert task.loss(outputs[k], own).equal(losses[k])
+        for name, value in task.metrics(outputs[k], own).items():
+            assert value.shape == ()
+            torch.testing.assert_close(value, metrics[name][k])
+
+
+@every_task
+def test_metrics_of_an_oracle_and_of_one_who_knows_nothing(task):
+    batch = task.sample(Draws(0, "data"), 6)
+    oracle = 100.0 * F.one_hot(batch["targets"], task.vocabulary)
+    found = task.metrics(oracle, batch)
+    assert found["accuracy/teacher-forced"] == 1
+    assert found["loss/answer"] < 1e-6
+    ignorant = task.metrics(torch.zeros_like(oracle), batch)["loss/answer"]
+    torch.testing.assert_close(ignorant, torch.tensor(float(task.vocabulary)).log())
+
+
+@every_task
+def test_greedy_decoding_with_an_oracle_is_always_right(task):
+    batch = task.sample(Draws([0, 1, 2], "data"), 6)
+    lengths = []
+
+    def oracle(tokens):
+        lengths.append(tokens.shape[-1])
+        answer = task.solve(tokens[..., : task.length])
+        following = torch.cat([tokens[..., 1 : task.prompt_length], answer], dim=-1)
+        return F.one_hot(following, task.vocabulary).float()[..., : tokens.shape[-1], :]
+
+    written = task.generate(oracle, batch)
+    assert written.equal(task.answer(batch))
+    assert lengths == list(range(task.prompt_length, task.interface.positions + 1))
+
+
+@every_task
+def test_greedy_decoding_reads_its_own_tokens_and_never_the_answer(task):
+    batch = task.sample(Draws(0, "data"), 6)
+
+    def successor(tokens):
+        return F.one_hot((tokens + 1) % task.vocabulary, task.vocabulary).float()
+
+    expected = (task.separator + 1 + torch.arange(task.answer_length)) % task.vocabulary
+    assert task.generate(successor, batch).equal(expected.expand(6, -1))
+
+
+@pytest.mark.parametrize("family", [Task, SequenceTask])
+def test_a_task_that_leaves_something_out_is_named(family):
+    class Unfinished(family):
+        kind: str = "unfinished"
+
+    try:
+        with pytest.raises(NotImplementedError, match="Unfinished"):
+            _ = Unfinished().interface
+        with pytest.raises(NotImplementedError, match="Unfinished"):
+            Unfinished().sample(Draws(0, "data"), 1)
+    finally:
+        Task.registry.pop("unfinished", None)
