@@ -18,22 +18,30 @@ from saltus.runs import Run
 PREFIX = "attention-map/"
 BUDGET = 160_000  # bytes of one view of one layer; fewer steps are kept where a map is large
 FEWEST, MOST = 6, 40  # steps kept
-CLIP = 0.999  # share of all weights that the colours resolve
+CLIP = 0.995  # share of all weights that the colours resolve; single huge ones would pale the rest
 
 
 @dataclass(frozen=True)
-class Maps:
-    """One layer of one arm: views (one seed, the mean over seeds) as bytes.
+class View:
+    """Weights as bytes [step, head, query, key] on the scale that the colours span.
 
     A byte b stands for (b - 128) / 127 * scale where weights are signed, b / 255 * scale otherwise.
     """
 
+    name: str
+    weights: np.ndarray
+    scale: float
+    signed: bool
+
+
+@dataclass(frozen=True)
+class Maps:
+    """One layer of one arm: the mean over seeds, and the first seed."""
+
     arm: str
     layer: str
     steps: Int[np.ndarray, " step"]
-    views: dict[str, np.ndarray]  # uint8 [step, head, query, key]
-    scale: float
-    signed: bool
+    views: tuple[View, ...]
     needed: Bool[np.ndarray, "query key"] | None
     seeds: int
 
@@ -60,24 +68,27 @@ def maps(
 ) -> Maps:
     """The mean over seeds (of finite maps) and the first seed, at some of the steps."""
     keep = np.clip(BUDGET // max(1, values[0, 0].size), FEWEST, MOST)
-    places = np.unique(np.linspace(0, len(steps) - 1, min(int(keep), len(steps))).round().astype(int))
+    places = np.unique(
+        np.linspace(0, len(steps) - 1, min(int(keep), len(steps))).round().astype(int)
+    )
     chosen = values[:, places].astype(np.float64)
     finite = np.isfinite(chosen)
     some = finite.sum(axis=0)
     mean = np.where(finite, chosen, 0.0).sum(axis=0) / np.maximum(some, 1)
     first = np.where(finite[0], chosen[0], 0.0)
-    views = {"mean over seeds": mean, f"seed {run.seeds[0]}": first}
-    weights = np.abs(np.stack(list(views.values())))
-    scale = float(np.quantile(weights, CLIP)) or float(weights.max()) or 1.0
-    signed = bool(min(view.min() for view in views.values()) < -1e-6)
-    coded = {name: encode(view, scale, signed) for name, view in views.items()}
-    return Maps(arm, layer, steps[places], coded, scale, signed, needed_keys(run, layer, values.shape[-2:]), len(values))
+    views = (view("mean over seeds", mean), view(f"seed {run.seeds[0]}", first))
+    mask = needed_keys(run, layer, values.shape[-2:])
+    return Maps(arm, layer, steps[places], views, mask, len(values))
 
 
-def encode(values: np.ndarray, scale: float, signed: bool) -> np.ndarray:
+def view(name: str, values: Float[np.ndarray, "step head query key"]) -> View:
     """Weights as bytes; what lies beyond the scale is cut to it."""
+    weights = np.abs(values)
+    scale = float(np.quantile(weights, CLIP)) or float(weights.max()) or 1.0
+    signed = bool(values.min() < -1e-6)
     shares = np.clip(values / scale, -1 if signed else 0, 1)
-    return (shares * 127 + 128 if signed else shares * 255).round().astype(np.uint8)
+    coded = (shares * 127 + 128 if signed else shares * 255).round().astype(np.uint8)
+    return View(name, coded, scale, signed)
 
 
 def needed_keys(run: Run, layer: str, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -96,9 +107,10 @@ def viewer(found: list[Maps]) -> Markup | None:
     if not found:
         return None
     steps = sorted({int(step) for maps in found for step in maps.steps})
-    views = list(dict.fromkeys("mean over seeds" if v.startswith("mean") else "one seed"
-                               for maps in found for v in maps.views))  # fmt: skip
-    choice = tag("select", [tag("option", name, value=i) for i, name in enumerate(views)],
+    # Arms of a study share their seeds; where they do not, the option cannot name one.
+    names = [dict.fromkeys(maps.views[i].name for maps in found) for i in range(2)]
+    texts = [next(iter(name)) if len(name) == 1 else "first seed" for name in names]
+    choice = tag("select", [tag("option", text, value=i) for i, text in enumerate(texts)],
                  class_="view", aria_label="which seeds")  # fmt: skip
     last = len(steps) - 1
     slider = tag("input", type="range", min=0, max=last, value=last, step=1,
@@ -112,7 +124,7 @@ def viewer(found: list[Maps]) -> Markup | None:
         class_="controls",
     )
     cards = [_card(maps, place, head) for place, maps in enumerate(found)
-             for head in range(next(iter(maps.views.values())).shape[1])]  # fmt: skip
+             for head in range(maps.views[0].weights.shape[1])]  # fmt: skip
     return tag(
         "figure",
         controls,
@@ -128,7 +140,7 @@ def viewer(found: list[Maps]) -> Markup | None:
 def _card(maps: Maps, place: int, head: int) -> Markup:
     canvas = tag("canvas", width=10, height=10, data_map=place, data_head=head, role="img",
                  aria_label=f"attention of head {head}, {maps.layer}, {maps.arm}")  # fmt: skip
-    several = next(iter(maps.views.values())).shape[1] > 1
+    several = maps.views[0].weights.shape[1] > 1
     where = f"{maps.layer}, head {head}" if several else maps.layer
     heading = tag("div", tag("b", maps.arm), " ", tag("span", where), class_="map-head")
     return tag("div", heading, canvas, tag("div", class_="map-foot"), class_="map")
@@ -140,7 +152,8 @@ def _caption(found: list[Maps]) -> str:
     text = (
         f"Attention weights averaged over the evaluation batch; rows are queries, columns keys. "
         f"Mean over seeds ({who}), or the first seed alone; a mean has no band here. "
-        "The colour scale of an arm is the same at every step."
+        "The colours of an arm mean the same at every step; weights beyond the scale have the "
+        "colour of its end."
     )
     if any(maps.needed is not None for maps in found):
         text += " Outlined: the keys that the task needs."
@@ -148,14 +161,18 @@ def _caption(found: list[Maps]) -> str:
 
 
 def _data(maps: Maps) -> dict[str, object]:
-    views = list(maps.views.values())
-    needed = None if maps.needed is None else np.argwhere(maps.needed).tolist()
+    needed = [] if maps.needed is None else np.argwhere(maps.needed).tolist()
     return {
         "steps": maps.steps.tolist(),
-        "shape": list(views[0].shape[1:]),
-        "views": [base64.b64encode(view.tobytes()).decode("ascii") for view in views],
-        "names": list(maps.views),
-        "scale": float(f"{maps.scale:.3g}"),
-        "signed": maps.signed,
+        "shape": list(maps.views[0].weights.shape[1:]),
+        "views": [_view_data(view) for view in maps.views],
         "needed": needed,
+    }
+
+
+def _view_data(view: View) -> dict[str, object]:
+    return {
+        "weights": base64.b64encode(view.weights.tobytes()).decode("ascii"),
+        "scale": float(f"{view.scale:.3g}"),
+        "signed": view.signed,
     }

@@ -8,7 +8,8 @@ from math import ceil, floor, isfinite, log10
 
 import numpy as np
 
-from saltus.report.figure import Panel
+from saltus.report.figure import Level, Panel
+from saltus.report.text import number
 
 # A band may reach this many times beyond what medians and quartiles cover; what lies further out
 # (a member on its way to infinity) leaves the frame, or it would flatten all the others.
@@ -76,10 +77,25 @@ def leaves_frame(panel: Panel, axis: Axis) -> bool:
     return bool(len(ends)) and (ends.min() < axis.low or ends.max() > axis.high)
 
 
+def place_levels(levels: Sequence[Level], axis: Axis, gap: float) -> list[tuple[str, float]]:
+    """Labels and the fractions from the top at which they stand, `gap` apart at least."""
+    wanted = sorted(((1 - float(axis.place(v.value)), v) for v in levels), key=lambda pair: pair[0])
+    placed, last = [], -1.0
+    for top, level in wanted:
+        last = max(top, last + gap)
+        placed.append((f"{level.label} {number(level.value)}", last))
+    excess = max(0.0, last - 1.0)
+    return [(text, top - excess) for text, top in placed]
+
+
 def tick_label(value: float) -> str:
     """0.25, 1500, 2e-05, 50k: short, with a real minus sign."""
     if value and abs(value) >= 10_000 and value == int(value) and value % 1000 == 0:
-        text = f"{value / 1e6:g}M" if value % 100_000 == 0 and abs(value) >= 1e6 else f"{value / 1000:g}k"
+        text = (
+            f"{value / 1e6:g}M"
+            if value % 100_000 == 0 and abs(value) >= 1e6
+            else f"{value / 1000:g}k"
+        )
     else:
         text = f"{value:.6g}"
     return text.replace("-", "−")

@@ -48,8 +48,8 @@ def thin(limit: int, *curves: Float[np.ndarray, " step"]) -> Int[np.ndarray, " p
     """Places of at most `limit` points that keep the look of curves on one grid.
 
     The grid is cut into stretches of equal length; of each stretch every curve's smallest and
-    largest value stay, and so do the two ends of the grid and the borders of gaps are not moved
-    further than a stretch. Nothing is averaged: a spike of one step survives.
+    largest value stay, and so do the two ends of the grid. Nothing is averaged: a spike of one step
+    survives. A gap shorter than a stretch may close.
     """
     count = len(curves[0])
     if count <= limit:

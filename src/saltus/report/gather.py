@@ -35,7 +35,7 @@ class Group:
 
 
 def groups_of(arms: Arms) -> dict[str, list[Group]]:
-    """The groups of every arm; colours are dealt in this order and mean the same in every figure."""
+    """The groups of every arm. Colours are dealt in this order, the same for every figure."""
     found: dict[str, list[Group]] = {}
     color = 0
     for arm, run in arms.items():
@@ -46,7 +46,9 @@ def groups_of(arms: Arms) -> dict[str, list[Group]]:
             settings.setdefault(setting, []).append(place)
         found[arm] = []
         for setting, places in settings.items():
-            label = setting if setting and len(arms) == 1 else " · ".join(filter(None, (arm, setting)))
+            label = (
+                setting if setting and len(arms) == 1 else " · ".join(filter(None, (arm, setting)))
+            )
             found[arm].append(Group(label, color, run, tuple(places)))
             color += 1
     return found
@@ -169,8 +171,8 @@ def caption(panels: Sequence[Panel], *notes: str) -> str:
         return " ".join([f"{amount}: a single curve, without a band.", *notes])
     drawn = f"the first {SEED_LINES} seeds" if max(seeds.values()) > SEED_LINES else "single seeds"
     text = (
-        f"{amount}. Line: median over seeds. Dark band: the middle half of the seeds (25 % to 75 %). "
-        f"Light band: all seeds (minimum to maximum). Thin lines: {drawn}."
+        f"{amount}. Line: median over seeds. Dark band: the middle half of the seeds (25 % to "
+        f"75 %). Light band: all seeds (minimum to maximum). Thin lines: {drawn}."
     )
     broken = {curve.label: curve.broken for curve in curves if curve.broken}
     if broken:

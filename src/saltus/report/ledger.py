@@ -46,10 +46,10 @@ def ledger(findings: Sequence[Finding]) -> Markup:
     head = tag("thead", tag("tr", [tag("th", name, scope="col") for name in names]))
     body = tag("tbody", [row(finding) for finding in findings])
     note = (
-        "Measured: estimate with its 95 % interval over seeds (a mean with Student's t, a share of "
-        "seeds with Wilson's). Shaded on the strip: what is accepted. Reproduced: the whole interval "
-        "lies inside; contradicted: it lies outside; inconclusive: it crosses a border, or there are "
-        "too few seeds."
+        "Measured: estimate with its 95 % interval over seeds (a mean with Student's t, a share "
+        "of seeds with Wilson's). Shaded on the strip: what is accepted. Reproduced: the whole "
+        "interval lies inside; contradicted: it lies outside; inconclusive: it crosses a border, "
+        "or there are too few seeds."
     )
     table = tag("table", head, body, class_="ledger")
     return tag("div", table, tag("p", note, class_="caption"), class_="ledger-box")
@@ -120,10 +120,11 @@ def strip(quantity: Quantity) -> Markup | None:
 
     left, right = percent(accepted.low), percent(accepted.high)
     start, end = percent(interval.low), percent(interval.high)
-    open_ends = f"{'' if isfinite(accepted.low) else ' open-low'}{'' if isfinite(accepted.high) else ' open-high'}"
+    band = "accepted" if isfinite(accepted.low) else "accepted open-low"
+    band += "" if isfinite(accepted.high) else " open-high"
     return tag(
         "div",
-        tag("i", class_=f"accepted{open_ends}", style=f"left:{left}%;width:{right - left:.1f}%"),
+        tag("i", class_=band, style=f"left:{left}%;width:{right - left:.1f}%"),
         tag("i", class_="interval", style=f"left:{start}%;width:{end - start:.1f}%"),
         tag("i", class_="dot", style=f"left:{percent(interval.estimate)}%"),
         class_="strip",

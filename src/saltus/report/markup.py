@@ -13,7 +13,7 @@ class Markup(str):
     """Text that is HTML already."""
 
 
-def tag(name: str, *children: object, **attributes: object) -> Markup:
+def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     """`tag("td", 3, class_="n")` → `<td class="n">3</td>`.
 
     In attribute names a trailing underscore is dropped and others become dashes; None and False

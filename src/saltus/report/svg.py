@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from saltus.report import style
-from saltus.report.axes import Axis, leaves_frame, step_axis, tick_label, value_axis
+from saltus.report.axes import Axis, leaves_frame, place_levels, step_axis, tick_label, value_axis
 from saltus.report.fan import Fan
-from saltus.report.figure import Curve, Figure, Level, Mark, Panel
+from saltus.report.figure import Curve, Figure, Mark, Panel
 from saltus.report.markup import Markup, data_script, tag
 from saltus.report.text import count, number
 
 WIDE, HIGH = 2000, 1000
-LABEL_GAP = 14  # pixels between two labels at the right edge
+LABEL_GAP = 14  # pixels between the labels of two levels
 
 
 def draw(figure: Figure, height: int = 200, legend: bool = True) -> Markup:
@@ -68,10 +68,15 @@ def draw_panel(panel: Panel, x: Axis, y: Axis, height: int) -> Markup:
     labels = [
         [_label(tick_label(v), "tick y", top=1 - float(y.place(v))) for v in y.ticks()],
         [_label(tick_label(v), "tick x", left=float(x.place(v))) for v in x.ticks(4)],
-        [_label(text, "level-name", top=top) for text, top in place_levels(panel.levels, y, height)],
-        [_mark_label(mark, x) for mark in panel.marks if mark.median is not None],
+        [
+            _label(text, "level-name", top=top)
+            for text, top in place_levels(panel.levels, y, LABEL_GAP / height)
+        ],
+        [_mark_label(mark, x, place) for place, mark in enumerate(panel.marks)],
     ]
-    note = tag("span", "some seeds leave the frame", class_="note") if leaves_frame(panel, y) else None
+    note = (
+        tag("span", "some seeds leave the frame", class_="note") if leaves_frame(panel, y) else None
+    )
     heading = tag(
         "div",
         tag("span", panel.title, class_="panel-title"),
@@ -121,7 +126,9 @@ def line_path(x: np.ndarray, y: np.ndarray) -> str:
     for stretch in _stretches(y):
         points = list(zip(_across(x[stretch]), _down(y[stretch]), strict=True))
         # A lone point would be invisible: a step of one unit shows it.
-        parts.append(_path([*points, (points[0][0] + 1, points[0][1])] if len(points) == 1 else points))
+        parts.append(
+            _path([*points, (points[0][0] + 1, points[0][1])] if len(points) == 1 else points)
+        )
     return "".join(parts)
 
 
@@ -134,17 +141,6 @@ def band_path(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
         back = list(zip(across, _down(low[stretch]), strict=True))
         parts.append(_path([*there, *reversed(back)]) + "z")
     return "".join(parts)
-
-
-def place_levels(levels: Sequence[Level], y: Axis, height: int) -> list[tuple[str, float]]:
-    """Labels with the fraction from the top at which they stand, moved apart where they collide."""
-    wanted = sorted((1 - float(y.place(level.value)), level) for level in levels)
-    gap, placed, last = LABEL_GAP / height, [], -1.0
-    for top, level in wanted:
-        last = max(top, last + gap)
-        placed.append((f"{level.label} {number(level.value)}", last))
-    excess = max(0.0, last - 1.0)
-    return [(text, top - excess) for text, top in placed]
 
 
 def readout(figure: Figure, x: Axis) -> dict[str, object]:
@@ -201,14 +197,18 @@ def _label(text: str, kind: str, **where: float) -> Markup:
     return tag("span", text, class_=kind, style=place)
 
 
-def _mark_label(mark: Mark, x: Axis) -> Markup:
-    assert mark.median is not None
+def _mark_label(mark: Mark, x: Axis, place: int) -> Markup:
+    """'half right: step 315, 8 of 8 seeds' beside the line, or in the corner where there is none."""
+    who = tag("small", f"{len(mark.each)} of {count(mark.seeds, 'seed')}")
+    top, color = f"top:{2 + 30 * place}px", f"k{mark.color % len(style.LIGHT)}"
+    if mark.median is None:
+        text = f"{mark.label}: not in most seeds" if mark.each else f"{mark.label}: never"
+        return tag("span", text, who, class_=f"mark never {color}", style=top)
     left = float(x.place(mark.median))
     side = "mark flip" if left > 0.6 else "mark"
-    when = f"{mark.label}: step {number(mark.median)}"
-    who = f"{len(mark.each)} of {count(mark.seeds, 'seed')}"
-    return tag("span", when, tag("small", who), class_=f"{side} k{mark.color % len(style.LIGHT)}",
-               style=f"left:{left * 100:.2f}%")  # fmt: skip
+    text = f"{mark.label}: step {number(mark.median)}"
+    where = f"left:{left * 100:.2f}%;{top}"
+    return tag("span", text, who, class_=f"{side} {color}", style=where)
 
 
 def _swatch(place: int) -> Markup:

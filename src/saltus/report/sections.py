@@ -1,0 +1,126 @@
+"""What stands in a report, in order: one function per kind of report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from saltus.report import gather
+from saltus.report.attention import maps_of, viewer
+from saltus.report.costs import costs, state_of
+from saltus.report.ledger import ledger, tally
+from saltus.report.markup import Markup, tag
+from saltus.report.origin import command, experiments, provenance
+from saltus.report.svg import draw
+from saltus.report.text import count, duration
+from saltus.runs import Run
+from saltus.studies import Finding, Study
+
+TALL, SMALL = 300, 180  # pixels
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """One reproduced study: its findings and the runs they were measured on."""
+
+    study: Study
+    scale: str
+    findings: list[Finding]
+    arms: dict[str, Run]
+    seconds: float  # wall-clock of the whole reproduction
+
+
+def study_section(report: StudyReport) -> Markup:
+    """One paper: question, ledger, curves, attention, costs, and how to run it again."""
+    study, arms = report.study, report.arms
+    facts = [
+        ("Paper", study.paper),
+        ("Runs", f"{count(len(arms), 'arm')}, {count(_seeds(arms), 'training run')} in all"),
+        ("Time", f"{duration(report.seconds)} wall-clock"),
+        ("Scale", scale_text(report)),
+    ]
+    head = tag(
+        "header",
+        tag("p", study.title, class_="eyebrow"),
+        tag("h2", study.question),
+        tag("dl", [tag("div", tag("dt", name), tag("dd", text)) for name, text in facts]),
+        tally(report.findings),
+    )
+    loss = gather.loss_figure(arms)
+    headline = gather.series_figure(arms, study.headline, "Headline series")
+    expected = list(study.recipe(report.scale))  # type: ignore[arg-type]
+    parts = [
+        block("The ledger", ledger(report.findings)),
+        block("Training loss, arm by arm", draw(loss, TALL, legend=False) if loss else None),
+        block("The headline series, arms together", draw(headline, SMALL) if headline else None),
+        block("Attention over training", viewer(maps_of(arms))),
+        block("What it cost", costs(arms, expected)),
+        block(
+            "Run it again",
+            command(f"saltus reproduce {study.name} --scale {report.scale}"),
+            experiments(arms),
+            provenance(arms) if arms else None,
+        ),
+    ]
+    return tag("section", head, parts, class_="study", id=study.name)
+
+
+def scale_text(report: StudyReport) -> str:
+    """Which scale this is, and for quick what it changes against the paper."""
+    return f"quick: {report.study.changed}" if report.scale == "quick" else report.scale
+
+
+def run_sections(run: Run) -> list[Markup]:
+    """Any run on its own: every scalar series, attention, cost, experiment."""
+    status, arms = run.status, {run.name: run}
+    said = {key: run.experiment.get(key) for key in ("study", "arm", "scale")}
+    facts = [(key.capitalize(), str(value)) for key, value in said.items() if value]
+    facts += [("Seeds", str(len(run.seeds))), ("State", state_of(status))]
+    steps = f"{status['step']:,}"
+    if status["steps"] is not None:
+        steps += f" of {status['steps']:,}"
+    facts += [("Steps", steps), ("Training", duration(status["seconds"]))]
+    head = tag(
+        "header",
+        tag("p", "One run", class_="eyebrow"),
+        tag("h2", run.name),
+        tag("dl", [tag("div", tag("dt", name), tag("dd", text)) for name, text in facts]),
+    )
+    loss = gather.loss_figure(arms)
+    parts = [block("Training loss", draw(loss, TALL) if loss else None)]
+    for family, names in groupby(_others(run), key=lambda name: name.partition("/")[0]):
+        figure = gather.series_figure(arms, names, family)
+        parts.append(
+            block(family.replace("-", " ").capitalize(), draw(figure, SMALL) if figure else None)
+        )
+    parts += [
+        block("Attention over training", viewer(maps_of(arms))),
+        block("What it cost", costs(arms)),
+        block("Run it again", experiments(arms), provenance(arms)),
+    ]
+    return [tag("section", head, parts, class_="study")]
+
+
+def block(title: str, *content: object) -> Markup | None:
+    """A titled part of a section; None where it has no content."""
+    return tag("div", tag("h3", title), content, class_="block") if any(content) else None
+
+
+def contents(reports: Sequence[StudyReport]) -> Markup | None:
+    """Links to the studies, where there are several."""
+    if len(reports) < 2:
+        return None
+    items = [
+        tag("li", tag("a", r.study.title, href=f"#{r.study.name}"), tally(r.findings))
+        for r in reports
+    ]
+    return tag("nav", tag("ol", items), aria_label="Studies")
+
+
+def _others(run: Run) -> list[str]:
+    return [name for name in gather.scalar_names(run) if name != "loss/train"]
+
+
+def _seeds(arms: Mapping[str, Run]) -> int:
+    return sum(len(run.seeds) for run in arms.values())
