@@ -79,7 +79,7 @@ def fused_softmax_attention(query: Tensor, key: Tensor, value: Tensor, causal: b
     """softmax(Q K^T / sqrt(d)) V without writing the pattern out."""
     # Members fold into the batch axis: the fused kernel takes four axes.
     lead = query.shape[:-3]
-    query, key, value = (part.flatten(0, -4) for part in (query, key, value))
+    query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))
     heads = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
     return heads.view(*lead, *heads.shape[1:])
 
