@@ -204,6 +204,12 @@ class ShardWriter:
         with clear_write_errors(self._files.status, self.path):
             write_status(self._files.status, self._status, durable=durable)
 
+    @property
+    def spent(self) -> tuple[float, float]:
+        """Seconds of training and of instruments that earlier writers of this shard reported."""
+        seconds = self._status.get("seconds", 0.0), self._status.get("instrument_seconds", 0.0)
+        return float(seconds[0]), float(seconds[1])
+
     def close(self) -> None:
         """Let go of the files and the lock. Rows that were not flushed are dropped."""
         self._log.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
-import platform
 import queue
 import signal
 import sys
@@ -18,7 +17,6 @@ import torch
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.runs import Run, RunWriter, ShardWriter, create_run, open_run
-from saltus.runs.status import read_status
 from saltus.training.ensemble import Ensemble
 from saltus.training.loop import train
 from saltus.training.plan import plan
@@ -37,9 +35,7 @@ def start(
         {"member": index, "seed": member.seed, "overrides": member.overrides}
         for index, member in enumerate(experiment.members())
     ]
-    path = create_run(
-        Path(root), experiment.name, experiment.to_yaml(), members, chosen.shards, provenance()
-    )
+    path = create_run(Path(root), experiment.name, experiment.to_yaml(), members, chosen.shards)
     return resume(path, progress)
 
 
@@ -48,8 +44,8 @@ def resume(path: str | Path, progress: Progress | None = None) -> Run:
     path = Path(path)
     run = open_run(path)
     experiment = Experiment.from_yaml(run.experiment_yaml, str(path / "experiment.yaml"))
-    with RunWriter(path) as writer:
-        waiting = [index for index in writer.shards if not _is_done(run, index)]
+    with RunWriter(path):
+        waiting = [shard.index for shard in run.shards if not shard.done]
         workers = min(plan(experiment).workers, len(waiting))
         if workers <= 1:
             threads = torch.get_num_threads()
@@ -64,10 +60,6 @@ def resume(path: str | Path, progress: Progress | None = None) -> Run:
     return open_run(path)
 
 
-def _is_done(run: Run, shard: int) -> bool:
-    return (read_status(run.files(shard).status) or {}).get("state") == "done"
-
-
 def check(experiment: Experiment) -> None:
     """Build one member and ask each instrument for its sites, so that mistakes show at once."""
     device = torch.device(experiment.engine.device)
@@ -76,23 +68,6 @@ def check(experiment: Experiment) -> None:
     for member in experiment.members():
         Ensemble([member])
         break
-
-
-def provenance() -> dict[str, Any]:
-    """What computed a run: versions, platform, threads."""
-    import numpy
-
-    import saltus
-
-    return {
-        "saltus": saltus.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "platform": platform.platform(),
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "threads_per_worker": 1,
-    }
 
 
 def _share(path: Path, waiting: list[int], workers: int, progress: Progress | None) -> None:

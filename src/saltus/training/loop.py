@@ -40,8 +40,9 @@ def train(members: Sequence[Member], writer: ShardWriter, report: Report | None 
     and the instruments on that state; row `steps` describes the final state.
     """
     experiment = members[0].experiment
-    ensemble, clock, steps = Ensemble(members), Clock(), experiment.steps
+    ensemble, steps = Ensemble(members), experiment.steps
     start = restore(ensemble, writer)
+    clock = Clock(*writer.spent)
     writer.status(state="running", step=start)
     for step in range(start, steps + 1):
         if step > start or start == 0:

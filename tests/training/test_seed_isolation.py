@@ -1,0 +1,135 @@
+"""Promise 1: on CPU eager, member k of any ensemble is bit-identical to seed k alone."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_experiments import tiny, trajectory
+
+from saltus.experiment import Experiment, Member
+from saltus.training.ensemble import Ensemble
+from saltus.training.isolation import is_separable
+from saltus.training.plan import plan
+
+STEPS = 4
+SETTINGS = {
+    "softmax, adamw, clipped": {
+        "optimizer": {"kind": "adamw", "learning_rate": 1e-2, "clip": 0.3},
+    },
+    "linear attention, sgd, bias": {
+        "model": {"kind": "decoder", "width": 8, "heads": 1, "attention": "linear"},
+        "optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9},
+        "interventions": [{"kind": "attention-bias", "factor": 3.0, "start": 2}],
+    },
+    "long sequences (fused attention), post-norm, relu": {
+        "task": {"kind": "moving-window-sum", "length": 11, "window": 3},
+        "model": {"kind": "decoder", "width": 20, "heads": 2, "norm": "post", "activation": "relu"},
+    },
+    "float64": {"engine": {"workers": 1, "precision": "float64"}},
+}
+
+
+def members_of(name: str, seeds: tuple[int, ...]) -> list[Member]:
+    return tiny(**{**SETTINGS[name], "seeds": list(seeds)}).members()
+
+
+@cache
+def alone(name: str, seed: int):
+    return trajectory(Ensemble(members_of(name, (seed,))), STEPS)
+
+
+def assert_same_bits(name: str, seeds: tuple[int, ...]) -> None:
+    flat, losses, readings = trajectory(Ensemble(members_of(name, seeds)), STEPS)
+    for row, seed in enumerate(seeds):
+        own_flat, own_losses, own_readings = alone(name, seed)
+        assert torch.equal(flat[row], own_flat[0])
+        assert all(torch.equal(a[row], b[0]) for a, b in zip(losses, own_losses, strict=True))
+        for together, single in zip(readings, own_readings, strict=True):
+            assert together.keys() == single.keys()
+            for metric, value in together.items():
+                assert torch.equal(value[row], single[metric][0]), metric
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@settings(max_examples=6)
+@given(data=st.data())
+def test_any_ensemble_in_any_order_gives_each_seed_its_own_bits(name, data):
+    seeds = data.draw(st.lists(st.integers(0, 11), min_size=2, max_size=9, unique=True))
+    assert_same_bits(name, tuple(seeds))
+
+
+@settings(max_examples=12)
+@given(data=st.data())
+def test_whatever_the_shape_the_shards_of_the_plan_give_each_seed_its_own_bits(data):
+    heads = data.draw(st.integers(1, 3))
+    experiment = tiny(
+        task={"kind": "moving-window-sum", "length": data.draw(st.integers(3, 12))},
+        model={
+            "kind": "decoder",
+            "width": heads * data.draw(st.sampled_from([2, 3, 4, 8, 11, 16])),
+            "heads": heads,
+            "attention": data.draw(st.sampled_from(["softmax", "linear"])),
+        },
+        batch=data.draw(st.sampled_from([1, 3, 8, 16, 32])),
+        seeds=5,
+        engine={"workers": 1, "chunk": data.draw(st.integers(1, 5))},
+    )
+    members = experiment.members()
+    for shard in plan(experiment).shards:
+        together, _, readings = trajectory(Ensemble([members[k] for k in shard]), 2)
+        for row, k in enumerate(shard):
+            single, _, own = trajectory(Ensemble([members[k]]), 2)
+            assert torch.equal(together[row], single[0])
+            for metrics, expected in zip(readings, own, strict=True):
+                for name, value in metrics.items():
+                    assert torch.equal(value[row], expected[name][0]), name
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_settings_above_really_are_stacked(name):
+    assert is_separable(Ensemble(members_of(name, (0,))))
+
+
+def test_ragged_shapes_run_one_by_one_whatever_chunk_is_asked_for():
+    odd = {"kind": "decoder", "width": 33, "heads": 3}
+    experiment = tiny(model=odd, batch=5, seeds=4, engine={"workers": 1, "chunk": 4})
+    assert plan(experiment).shards == [[0], [1], [2], [3]]
+
+
+def test_members_that_differ_in_hyper_parameters_do_not_touch_each_other():
+    grid = tiny(
+        interventions=[{"kind": "attention-bias", "factor": 1.0}],
+        vary={
+            "optimizer.learning_rate": [1e-3, 1e-1],
+            "interventions.0.start": [0, 2],
+            "model.initial_scale": [0.5, 1.0],
+        },
+        seeds=2,
+    )
+    members = grid.members()
+    assert len(members) == 16
+    together, _, _ = trajectory(Ensemble(members), 3)
+    for row, member in enumerate(members):
+        plain = Experiment.of(member.experiment.override({"seeds": [member.seed]}).data())
+        single, _, _ = trajectory(Ensemble(plain.members()), 3)
+        assert torch.equal(together[row], single[0]), member.overrides
+
+
+def test_a_member_that_diverges_is_frozen_and_the_others_do_not_change_by_one_bit():
+    experiment = tiny(vary={"optimizer.learning_rate": [1e-2, 1e30]}, seeds=2)
+    ensemble = Ensemble(experiment.members())
+    flat, losses, _ = trajectory(ensemble, 6)
+    assert set(ensemble.diverged) == {2, 3}
+    healthy, own, _ = trajectory(Ensemble(tiny(seeds=2).members()), 6)
+    assert torch.equal(flat[:2], healthy)
+    assert all(torch.equal(a[:2], b) for a, b in zip(losses, own, strict=True))
+    # A frozen member stays where it was when its loss stopped being finite.
+    before = ensemble.flat[2].clone()
+    ensemble.differentiate(6)
+    ensemble.update(6)
+    assert torch.equal(ensemble.flat[2].view(torch.int32), before.view(torch.int32))
+    assert ensemble.updates[2] == ensemble.diverged[2]
