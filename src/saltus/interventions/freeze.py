@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
+from torch import Tensor
 
 from saltus.interventions.base import Intervention
 from saltus.models.groups import select
@@ -22,6 +23,10 @@ class Freeze(Intervention):
     kind: Literal["freeze"] = "freeze"
     groups: tuple[str, ...] = Field(min_length=1)
     start: int = Field(default=0, ge=0)
+
+    def initialise(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        select(parameters, self.groups)  # a name that selects nothing shows before training
+        return parameters
 
     def frozen(self, names: Sequence[str], step: int) -> list[str]:
         return select(names, self.groups) if step >= self.start else []

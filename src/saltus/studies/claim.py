@@ -8,7 +8,7 @@ is reproduced when all are, contradicted when any is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -21,6 +21,8 @@ Arms = Mapping[str, Run]
 
 
 class Verdict(StrEnum):
+    """What runs say of a claim."""
+
     REPRODUCED = "reproduced"
     CONTRADICTED = "contradicted"
     INCONCLUSIVE = "inconclusive"
@@ -95,7 +97,7 @@ class Claim:
         return Finding(self, quantities, worst(q.verdict for q in quantities))
 
 
-def amount(name: str, values: Sequence[float], accepted: Range) -> Quantity:
+def amount(name: str, values: Sequence[float] | np.ndarray, accepted: Range) -> Quantity:
     """A number per seed: the mean over seeds, with a Student-t interval, must lie in the range.
 
     A seed without a finite value cannot be averaged away: then the verdict is inconclusive at best.
@@ -116,9 +118,9 @@ def holds(name: str, values: Sequence[bool]) -> Quantity:
     return Quantity(name, tuple(map(float, flags)), accepted, interval, accepted.judge(interval))
 
 
-def worst(verdicts: Sequence[Verdict] | object) -> Verdict:
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Contradicted if any is, reproduced if all are, inconclusive otherwise."""
-    seen = set(verdicts)  # type: ignore[call-overload]
+    seen = set(verdicts)
     if Verdict.CONTRADICTED in seen:
         return Verdict.CONTRADICTED
     return Verdict.REPRODUCED if seen == {Verdict.REPRODUCED} else Verdict.INCONCLUSIVE

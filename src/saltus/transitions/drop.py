@@ -44,7 +44,8 @@ def drops(
         )
     found = []
     for series in np.asarray(values, dtype=np.float64):
-        plateau = float(np.nanmedian(series[inside]))
+        level = series[inside][np.isfinite(series[inside])]
+        plateau = float(np.median(level)) if level.size else float("nan")
         threshold = floor + fraction * (plateau - floor)
         smooth = moving_average(steps, series, decay)
         # The average starts at the first value; only what follows the plateau's start can drop.

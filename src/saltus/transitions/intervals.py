@@ -24,7 +24,7 @@ class Interval:
         return f"{self.estimate:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
     """Mean and Student-t interval. With fewer than two finite values the interval is infinite."""
     finite = _finite(values)
     if len(finite) < 2:
@@ -38,10 +38,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 
 
 def median_interval(
-    values: Sequence[float], confidence: float = 0.95, resamples: int = 10_000
+    values: Sequence[float] | np.ndarray, confidence: float = 0.95, resamples: int = 10_000
 ) -> Interval:
     """Median and percentile bootstrap interval (fixed stream: the same data, the same interval)."""
-    finite = _finite(values)
+    finite = np.sort(_finite(values))  # the order of the seeds means nothing
     if len(finite) < 2:
         estimate = float(finite.mean()) if len(finite) else float("nan")
         return Interval(estimate, -np.inf, np.inf, len(finite), confidence)
@@ -66,6 +66,6 @@ def share_interval(successes: int, count: int, confidence: float = 0.95) -> Inte
     return Interval(share, low, high, count, confidence)
 
 
-def _finite(values: Sequence[float]) -> np.ndarray:
+def _finite(values: Sequence[float] | np.ndarray) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     return array[np.isfinite(array)]

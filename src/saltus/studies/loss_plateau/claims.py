@@ -22,7 +22,7 @@ def claims(scale: Scale) -> list[Claim]:
     of the drop, and how low c = 10 brings the peak of COS. At quick scale they are replaced by
     "within the budget" and "lower than the baseline's".
     """
-    leap = Range(100, 300) if scale == "paper" else Range(high=560)
+    leap = Range(100.0, 300.0) if scale == "paper" else Range(high=560.0)
     leap_text = f"half accuracy at step {leap}"
     peak_text = "COS peak 0.4 to 0.75" if scale == "paper" else "COS peak 0.05 below baseline's"
     return [
@@ -68,7 +68,7 @@ def _partial_solution(arms: Arms) -> list[Quantity]:
     run = arms["baseline"]
     first = run.series("evaluation/accuracy-first").values > 0.95
     few = run.series("evaluation/accuracy").values < 0.2
-    return [holds("some step shows it", (first & few).any(axis=1).tolist())]
+    return [holds("some step shows it", [bool(row.any()) for row in first & few])]
 
 
 def _collapse(arms: Arms) -> list[Quantity]:

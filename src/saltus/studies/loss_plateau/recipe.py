@@ -17,16 +17,19 @@ from saltus.tasks.moving_window_sum import MovingWindowSum
 from saltus.training.optimizers import Adam
 
 SEEDS = 8
+STEPS = {"paper": (400, 200, 400), "quick": (560, 280, 840)}
 CHANGED = (
-    "width 64 for 256, batch 64 for 256, learning rate 1e-3 for 1e-4, and an initial deviation of "
-    "0.04 for 0.02, which keeps 0.02 sqrt(256 / width) and so the size of the first attention scores"
+    "width 64 for 256, batch 64 for 256, learning rate 1e-3 for 1e-4, an initial deviation of "
+    "0.04 for 0.02, which keeps 0.02 sqrt(256 / width) and so the size of the first attention "
+    f"scores, and more steps (for the three arms {', '.join(map(str, STEPS['quick']))} "
+    f"for {', '.join(map(str, STEPS['paper']))}); read every 20 steps for 10"
 )
 
 
 def recipe(scale: Scale) -> dict[str, Experiment]:
     """Arms by name; every arm has the same seeds, so they differ in nothing but the bias."""
     base = paper() if scale == "paper" else quick()
-    steps = {"paper": (400, 200, 400), "quick": (560, 280, 840)}[scale]
+    steps = STEPS[scale]
     return {
         "baseline": base.model_copy(update={"steps": steps[0]}),
         "bias-10": biased(base, 10.0, steps[1]),
