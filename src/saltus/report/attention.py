@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
+from saltus.report.gather import Group, groups_of
 from saltus.report.markup import Markup, data_script, tag
 from saltus.report.text import count, listed
 from saltus.runs import Run
@@ -47,38 +48,38 @@ class Maps:
 
 
 def maps_of(arms: Mapping[str, Run]) -> list[Maps]:
-    """Every attention map that the arms recorded."""
+    """Every attention map that the arms recorded; settings of a grid are kept apart."""
+    groups = [group for groups in groups_of(arms).values() for group in groups]
     found = []
-    for arm, run in arms.items():
-        for name in run.names():
+    for group in groups:
+        for name in group.run.names():
             if name.startswith(PREFIX):
-                series = run.array(name)
+                series = group.run.array(name)
                 if series.values.ndim == 5 and len(series.steps):
                     layer = name.removeprefix(PREFIX)
-                    found.append(maps(arm, layer, series.steps, series.values, run))
+                    found.append(maps(group, layer, series.steps, series.values))
     return found
 
 
 def maps(
-    arm: str,
+    group: Group,
     layer: str,
     steps: Int[np.ndarray, " step"],
     values: Float[np.ndarray, "member step head query key"],
-    run: Run,
 ) -> Maps:
     """The mean over seeds (of finite maps) and the first seed, at some of the steps."""
     keep = np.clip(BUDGET // max(1, values[0, 0].size), FEWEST, MOST)
     places = np.unique(
         np.linspace(0, len(steps) - 1, min(int(keep), len(steps))).round().astype(int)
     )
-    chosen = values[:, places].astype(np.float64)
+    chosen = values[list(group.places)][:, places].astype(np.float64)
     finite = np.isfinite(chosen)
     some = finite.sum(axis=0)
     mean = np.where(finite, chosen, 0.0).sum(axis=0) / np.maximum(some, 1)
     first = np.where(finite[0], chosen[0], 0.0)
-    views = (view("mean over seeds", mean), view(f"seed {run.seeds[0]}", first))
-    mask = needed_keys(run, layer, values.shape[-2:])
-    return Maps(arm, layer, steps[places], views, mask, len(values))
+    views = (view("mean over seeds", mean), view(f"seed {group.run.seeds[group.places[0]]}", first))
+    mask = needed_keys(group.run, layer, values.shape[-2:])
+    return Maps(group.label, layer, steps[places], views, mask, len(chosen))
 
 
 def view(name: str, values: Float[np.ndarray, "step head query key"]) -> View:

@@ -14,6 +14,7 @@ from saltus.report.text import number
 # A band may reach this many times beyond what medians and quartiles cover; what lies further out
 # (a member on its way to infinity) leaves the frame, or it would flatten all the others.
 REACH = 3.0
+NAMED_MARKS = 2  # marks of a panel that get their name written above the curves
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,18 @@ class Axis:
     high: float
     log: bool = False
 
-    def place(self, values: np.ndarray | float) -> np.ndarray:
-        """Fractions of the axis, 0 at `low` and 1 at `high`; nan stays nan."""
+    def place(self, value: float) -> float:
+        """The fraction of the axis at which a value lies: 0 at `low`, 1 at `high`."""
+        return float(self.places(np.array([value]))[0])
+
+    def places(self, values: np.ndarray) -> np.ndarray:
+        """The same for many; nan stays nan, and what a logarithm cannot show lies below."""
         given = np.asarray(values, dtype=np.float64)
         if not self.log:
             return (given - self.low) / (self.high - self.low)
         with np.errstate(divide="ignore", invalid="ignore"):
-            where = (np.log10(given) - log10(self.low)) / (log10(self.high) - log10(self.low))
-        return np.where(given > 0, where, np.where(np.isnan(given), np.nan, -1.0))
+            shares = (np.log10(given) - log10(self.low)) / (log10(self.high) - log10(self.low))
+        return np.where(given > 0, shares, np.where(np.isnan(given), np.nan, -1.0))
 
     def ticks(self, most: int = 5) -> list[float]:
         """Round numbers inside the range, at most `most` + 1 of them."""
@@ -68,18 +73,20 @@ def value_axis(panels: Sequence[Panel]) -> Axis:
     low = min(low, max(float(outer.min(initial=low)), low - reach))
     high = max(high, min(float(outer.max(initial=high)), high + reach))
     air = 0.05 * (high - low) if high > low else 0.5 * (abs(high) or 1.0)
-    return Axis(low - air, high + air)
+    named = max(len(panel.marks) for panel in panels)
+    above = 0.13 * (high - low) * named if named <= NAMED_MARKS else 0.0
+    return Axis(low - air, high + air + above)
 
 
 def leaves_frame(panel: Panel, axis: Axis) -> bool:
     """Whether some seed of a panel lies outside its axis."""
     ends = _finite([v for c in panel.curves for v in (c.fan.low, c.fan.high)], panel.log)
-    return bool(len(ends)) and (ends.min() < axis.low or ends.max() > axis.high)
+    return bool(((ends < axis.low) | (ends > axis.high)).any())
 
 
 def place_levels(levels: Sequence[Level], axis: Axis, gap: float) -> list[tuple[str, float]]:
     """Labels and the fractions from the top at which they stand, `gap` apart at least."""
-    wanted = sorted(((1 - float(axis.place(v.value)), v) for v in levels), key=lambda pair: pair[0])
+    wanted = sorted(((1 - axis.place(v.value), v) for v in levels), key=lambda pair: pair[0])
     placed, last = [], -1.0
     for top, level in wanted:
         last = max(top, last + gap)

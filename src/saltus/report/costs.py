@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from saltus.report.markup import Markup, tag
 from saltus.report.text import count, duration
@@ -28,13 +29,10 @@ def _row(name: str, run: Run) -> Markup:
     status = run.status
     training, instruments = status["seconds"], status["instrument_seconds"]
     share = f"{instruments / training:.0%}" if training else "–"
-    steps = f"{status['step']:,}"
-    if status["steps"] not in (None, status["step"]):
-        steps += f" of {status['steps']:,}"
     cells = (
         state_of(status),
         len(run.seeds),
-        steps,
+        steps_of(status),
         duration(training),
         duration(instruments),
         share,
@@ -47,9 +45,14 @@ def _missing(name: str) -> Markup:
     return tag("tr", tag("th", name, scope="row"), [tag("td", c) for c in cells], class_="missing")
 
 
-def state_of(status: Mapping[str, object]) -> str:
+def state_of(status: Mapping[str, Any]) -> str:
     """'done', and how many seeds diverged."""
     diverged = status["diverged"]
-    assert isinstance(diverged, Mapping)
     text = str(status["state"])
     return f"{text}, {count(len(diverged), 'seed')} diverged" if diverged else text
+
+
+def steps_of(status: Mapping[str, Any]) -> str:
+    """'600', or '240 of 600' for a run that is not at its end."""
+    step, steps = status["step"], status["steps"]
+    return f"{step:,}" if steps in (None, step) else f"{step:,} of {steps:,}"

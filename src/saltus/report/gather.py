@@ -164,7 +164,9 @@ def caption(panels: Sequence[Panel], *notes: str) -> str:
     curves = [curve for panel in panels for curve in panel.curves]
     seeds = {curve.label: curve.seeds for curve in curves}
     if len(set(seeds.values())) == 1:
-        amount = count(next(iter(seeds.values())), "seed") + (" per arm" if len(seeds) > 1 else "")
+        amount = count(next(iter(seeds.values())), "seed") + (
+            " per curve" if len(seeds) > 1 else ""
+        )
     else:
         amount = listed([f"{label}: {count(n, 'seed')}" for label, n in seeds.items()])
     if max(seeds.values()) == 1:

@@ -24,7 +24,6 @@ SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 8,
     "axes.titlesize": 9,
-    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
@@ -74,7 +73,9 @@ def draw(figure: Figure) -> Drawing:
         axes.set_axis_off()
     if len(figure.legend) > 1:
         lines, labels = _legend(grid, figure)
-        drawing.legend(lines, labels, loc="outside upper left", ncols=len(labels))
+        legend = drawing.legend(lines, labels, loc="outside upper left", ncols=len(labels))
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a dollar sign is no formula
     drawing.supxlabel(
         fill(figure.caption, 46 * columns), x=0.01, ha="left", fontsize=6.5, color=SOFT,
         parse_math=False,
@@ -84,7 +85,7 @@ def draw(figure: Figure) -> Drawing:
 
 def draw_panel(axes: Axes, panel: Panel, x: Axis, y: Axis) -> None:
     """Curves, closed forms and marks of one panel on the page's axes."""
-    axes.set_title(panel.title, parse_math=False)
+    axes.set_title(panel.title, loc="left", parse_math=False)
     axes.set_xlabel("training step")
     axes.set_ylabel(panel.unit)
     axes.set_yscale("log" if y.log else "linear")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from saltus.report import gather
 from saltus.report.attention import maps_of, viewer
-from saltus.report.costs import costs, state_of
+from saltus.report.costs import costs, state_of, steps_of
 from saltus.report.ledger import ledger, tally
 from saltus.report.markup import Markup, tag
 from saltus.report.origin import command, experiments, provenance
@@ -77,10 +76,7 @@ def run_sections(run: Run) -> list[Markup]:
     said = {key: run.experiment.get(key) for key in ("study", "arm", "scale")}
     facts = [(key.capitalize(), str(value)) for key, value in said.items() if value]
     facts += [("Seeds", str(len(run.seeds))), ("State", state_of(status))]
-    steps = f"{status['step']:,}"
-    if status["steps"] is not None:
-        steps += f" of {status['steps']:,}"
-    facts += [("Steps", steps), ("Training", duration(status["seconds"]))]
+    facts += [("Steps", steps_of(status)), ("Training", duration(status["seconds"]))]
     head = tag(
         "header",
         tag("p", "One run", class_="eyebrow"),
@@ -89,15 +85,18 @@ def run_sections(run: Run) -> list[Markup]:
     )
     loss = gather.loss_figure(arms)
     parts = [block("Training loss", draw(loss, TALL) if loss else None)]
-    for family, names in groupby(_others(run), key=lambda name: name.partition("/")[0]):
-        figure = gather.series_figure(arms, names, family)
-        parts.append(
-            block(family.replace("-", " ").capitalize(), draw(figure, SMALL) if figure else None)
-        )
+    for title, names in families(gather.scalar_names(run)).items():
+        figure = gather.series_figure(arms, names, title)
+        parts.append(block(title, draw(figure, SMALL) if figure else None))
     parts += [
         block("Attention over training", viewer(maps_of(arms))),
         block("What it cost", costs(arms)),
-        block("Run it again", experiments(arms), provenance(arms)),
+        block(
+            "Run it again",
+            command("saltus run experiment.yaml"),
+            experiments(arms),
+            provenance(arms),
+        ),
     ]
     return [tag("section", head, parts, class_="study")]
 
@@ -118,8 +117,15 @@ def contents(reports: Sequence[StudyReport]) -> Markup | None:
     return tag("nav", tag("ol", items), aria_label="Studies")
 
 
-def _others(run: Run) -> list[str]:
-    return [name for name in gather.scalar_names(run) if name != "loss/train"]
+def families(names: Sequence[str]) -> dict[str, list[str]]:
+    """Series by the first part of their name; a series alone in its family stands with others."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if name != "loss/train":
+            found.setdefault(name.partition("/")[0], []).append(name)
+    alone = [name for members in found.values() if len(members) == 1 for name in members]
+    several = {family.capitalize(): m for family, m in found.items() if len(m) > 1}
+    return several | ({"Other series" if several else "Series": alone} if alone else {})
 
 
 def _seeds(arms: Mapping[str, Run]) -> int:

@@ -12,7 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from saltus.report import style
-from saltus.report.axes import Axis, leaves_frame, place_levels, step_axis, tick_label, value_axis
+from saltus.report.axes import (
+    NAMED_MARKS,
+    Axis,
+    leaves_frame,
+    place_levels,
+    step_axis,
+    tick_label,
+    value_axis,
+)
 from saltus.report.fan import Fan
 from saltus.report.figure import Curve, Figure, Mark, Panel
 from saltus.report.markup import Markup, data_script, tag
@@ -50,9 +58,9 @@ def draw_legend(figure: Figure) -> Markup:
 
 def draw_panel(panel: Panel, x: Axis, y: Axis, height: int) -> Markup:
     """Title, axes and curves of one panel."""
-    low = y.place(np.array([level.value for level in panel.levels]))
+    low = y.places(np.array([level.value for level in panel.levels]))
     shapes = [
-        [_line(0, p, WIDE, p, "grid") for p in _down(y.place(np.array(y.ticks())))],
+        [_line(0, p, WIDE, p, "grid") for p in _down(y.places(np.array(y.ticks())))],
         [_line(0, p, WIDE, p, "level") for p in _down(low)],
         [draw_curve(curve, x, y) for curve in panel.curves],
         [draw_mark(mark, x) for mark in panel.marks],
@@ -65,14 +73,15 @@ def draw_panel(panel: Panel, x: Axis, y: Axis, height: int) -> Markup:
         role="img",
         aria_label=f"{panel.title}: fan over seeds against training steps",
     )
+    named = panel.marks if len(panel.marks) <= NAMED_MARKS else ()
     labels = [
-        [_label(tick_label(v), "tick y", top=1 - float(y.place(v))) for v in y.ticks()],
-        [_label(tick_label(v), "tick x", left=float(x.place(v))) for v in x.ticks(4)],
+        [_label(tick_label(v), "tick y", top=1 - y.place(v)) for v in y.ticks()],
+        [_label(tick_label(v), "tick x", left=x.place(v)) for v in x.ticks(4)],
         [
             _label(text, "level-name", top=top)
             for text, top in place_levels(panel.levels, y, LABEL_GAP / height)
         ],
-        [_mark_label(mark, x, place) for place, mark in enumerate(panel.marks)],
+        [_mark_label(mark, x, place) for place, mark in enumerate(named)],
     ]
     note = (
         tag("span", "some seeds leave the frame", class_="note") if leaves_frame(panel, y) else None
@@ -94,17 +103,17 @@ def draw_panel(panel: Panel, x: Axis, y: Axis, height: int) -> Markup:
 def draw_curve(curve: Curve, x: Axis, y: Axis) -> Markup:
     """Bands from wide to narrow, single seeds, the median on top."""
     fan, several = curve.fan, curve.seeds > 1
-    across = x.place(fan.steps)
+    across = x.places(fan.steps)
     bands = [(fan.low, fan.high, "all"), (fan.quarter, fan.three_quarters, "half")]
     shapes = [
-        tag("path", d=band_path(across, y.place(a), y.place(b)), class_=f"band {kind}")
+        tag("path", d=band_path(across, y.places(a), y.places(b)), class_=f"band {kind}")
         for a, b, kind in bands
         if several
     ]
     if several:
-        seeds = "".join(line_path(x.place(s.steps), y.place(s.values)) for s in curve.lines)
+        seeds = "".join(line_path(x.places(s.steps), y.places(s.values)) for s in curve.lines)
         shapes.append(tag("path", d=seeds, class_="seeds"))
-    median = line_path(across, y.place(fan.median))
+    median = line_path(across, y.places(fan.median))
     dashes = style.dash(curve.color) or None
     shapes.append(tag("path", d=median, class_="median", stroke_dasharray=dashes))
     return tag("g", shapes, class_=f"k{curve.color % len(style.LIGHT)}")
@@ -112,10 +121,10 @@ def draw_curve(curve: Curve, x: Axis, y: Axis) -> Markup:
 
 def draw_mark(mark: Mark, x: Axis) -> Markup:
     """A line at the median and a tick at the foot for each seed."""
-    ticks = [_line(p, HIGH - 45, p, HIGH, "rug") for p in _across(x.place(np.array(mark.each)))]
+    ticks = [_line(p, HIGH - 45, p, HIGH, "rug") for p in _across(x.places(np.array(mark.each)))]
     median = []
     if mark.median is not None:
-        at = float(x.place(mark.median)) * WIDE
+        at = round(x.place(mark.median) * WIDE)
         median = [_line(at, 0, at, HIGH, "leap")]
     return tag("g", median, ticks, class_=f"k{mark.color % len(style.LIGHT)}")
 
@@ -188,8 +197,8 @@ def _down(fractions: np.ndarray) -> list[int]:
     return [round(v) for v in ((1 - np.clip(fractions, -1, 2)) * HIGH).tolist()]
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
-    return tag("path", d=f"M{round(x1)} {round(y1)}L{round(x2)} {round(y2)}", class_=kind)
+def _line(x1: int, y1: int, x2: int, y2: int, kind: str) -> Markup:
+    return tag("path", d=f"M{x1} {y1}L{x2} {y2}", class_=kind)
 
 
 def _label(text: str, kind: str, **where: float) -> Markup:
@@ -198,13 +207,13 @@ def _label(text: str, kind: str, **where: float) -> Markup:
 
 
 def _mark_label(mark: Mark, x: Axis, place: int) -> Markup:
-    """'half right: step 315, 8 of 8 seeds' beside the line, or in the corner where there is none."""
+    """'half right: step 315, 8 of 8 seeds' beside the line, or in the corner without one."""
     who = tag("small", f"{len(mark.each)} of {count(mark.seeds, 'seed')}")
     top, color = f"top:{2 + 30 * place}px", f"k{mark.color % len(style.LIGHT)}"
     if mark.median is None:
         text = f"{mark.label}: not in most seeds" if mark.each else f"{mark.label}: never"
         return tag("span", text, who, class_=f"mark never {color}", style=top)
-    left = float(x.place(mark.median))
+    left = x.place(mark.median)
     side = "mark flip" if left > 0.6 else "mark"
     text = f"{mark.label}: step {number(mark.median)}"
     where = f"left:{left * 100:.2f}%;{top}"

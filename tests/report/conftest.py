@@ -1,0 +1,83 @@
+"""Runs with a plateau and a leap, written through the runs API without training anything."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from saltus.report import StudyReport
+from saltus.runs import Run, ShardWriter, create_run, open_run
+from saltus.studies import Claim, Range, Study, amount, holds
+from saltus.studies.loss_plateau import STUDY as REAL
+
+STEPS = 60
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """make_run(name, seeds=4, leap=30, broken=()) → Run with loss, accuracy and attention maps."""
+
+    def make(name="baseline", seeds=4, leap=30, broken=(), overrides=None) -> Run:
+        experiment = REAL.recipe("quick")["baseline"].to_yaml()
+        given = overrides or [{}] * seeds
+        members = [{"seed": seed, "overrides": given[seed]} for seed in range(seeds)]
+        places = [list(range(seeds))]
+        path = create_run(tmp_path / "runs", name, experiment, members, places, {"revision": None})
+        generator = np.random.default_rng(0)
+        late = leap + np.arange(seeds) * 2
+        with ShardWriter(path, 0) as writer:
+            for step in range(STEPS + 1):
+                solved = 1 / (1 + np.exp(-(step - late) / 1.5))
+                values = {"loss/train": 2.628 - 1.328 * solved + generator.normal(0, 0.01, seeds)}
+                for member in broken:
+                    if step > 40:
+                        values["loss/train"][member] = np.nan if step % 2 else np.inf
+                if step % 5 == 0:
+                    values["evaluation/accuracy"] = 0.1 + 0.9 * solved
+                if step % 20 == 0:
+                    maps = generator.uniform(0, 1, (seeds, 2, 6, 6))
+                    values["attention-map/blocks.0"] = maps.astype(np.float32)
+                writer.record(step, values)
+            writer.flush()
+            diverged = {int(member): 41 for member in broken}
+            writer.status(
+                state="running", step=STEPS, diverged=diverged, seconds=8.0, instrument_seconds=2.0
+            )
+        return open_run(path)
+
+    return make
+
+
+@pytest.fixture
+def make_report(make_run):
+    """A study of two arms, of which one was not run, with a claim of every verdict."""
+
+    def make(**changes: str) -> StudyReport:
+        def claim(number, arms, *quantities):
+            words = changes.get("words", f"claim {number}")
+            return Claim(number, words, words, words, words, arms, lambda _: quantities)
+
+        claims = [
+            claim(1, ("baseline",), amount("inside", [1.0, 1.1, 0.9], Range(0.0, 2.0))),
+            claim(2, ("baseline",), amount("outside", [1.0, 1.1, 0.9], Range(low=5.0))),
+            claim(3, ("baseline",), holds("across", [True, False, True])),
+            claim(4, ("baseline",), amount("one seed", [1.0], Range(0.0, 2.0))),
+            claim(5, ("missing",), amount("never", [1.0, 2.0], Range(0.0, 2.0))),
+        ]
+        recipe = REAL.recipe("quick")["baseline"]
+        study = Study(
+            name="a-study",
+            title=changes.get("words", "Title"),
+            paper=changes.get("words", "Paper"),
+            question=changes.get("words", "Question?"),
+            recipe=lambda scale: {"baseline": recipe, "missing": recipe},
+            claims=lambda scale: claims,
+            changed=changes.get("words", "smaller"),
+            headline=("loss/train", "evaluation/accuracy", "never/recorded"),
+        )
+        arms = {changes.get("arm", "baseline"): make_run(broken=(1,))}
+        known = {"baseline": next(iter(arms.values()))}
+        findings = [claim.judge(known) for claim in claims]
+        return StudyReport(study, "quick", findings, arms, seconds=161.0)
+
+    return make

@@ -1,0 +1,63 @@
+"""From runs to figures: what is drawn, what it is called, what the caption owns up to."""
+
+import numpy as np
+
+from saltus.report import gather
+from saltus.tasks.moving_window_sum import MovingWindowSum
+
+
+def test_the_loss_has_closed_forms_and_the_leap(make_run):
+    run = make_run()
+    figure = gather.loss_figure({"baseline": run, "other": run})
+    assert [panel.title for panel in figure.panels] == ["baseline", "other"]
+    first = figure.panels[0]
+    assert {level.label: level.value for level in first.levels} == MovingWindowSum().levels()
+    (mark,) = first.marks
+    accuracy = run.series("evaluation/accuracy")
+    reached = [accuracy.steps[row.argmax()] for row in accuracy.values >= 0.5]
+    assert sorted(reached) == list(mark.each) and mark.median == np.median(reached)
+
+
+def test_a_leap_that_most_seeds_never_made_has_no_median(make_run):
+    (mark,) = gather.loss_figure({"a": make_run(leap=59)}).panels[0].marks
+    assert mark.median is None and 0 < len(mark.each) < mark.seeds == 4
+
+
+def test_a_diverged_member_is_left_out_and_named(make_run):
+    figure = gather.loss_figure({"a": make_run(broken=(1,))})
+    curve = figure.panels[0].curves[0]
+    assert curve.broken == 1 and curve.fan.counts[-1] == 3
+    assert np.isfinite(curve.fan.median).all()
+    assert "1 of 4 in a" in figure.caption and "4 seeds." in figure.caption
+
+
+def test_colours_stand_for_the_same_arm_in_every_figure(make_run):
+    arms = {"a": make_run(), "b": make_run()}
+    loss = gather.loss_figure(arms)
+    both = gather.series_figure(arms, ["loss/train", "nothing"], "t")
+    assert loss.legend == both.legend == {"a": 0, "b": 1}
+    assert len(both.panels) == 1
+
+
+def test_settings_of_a_grid_are_never_mixed(make_run):
+    rates = [{"optimizer.learning_rate": rate} for rate in (0.1, 0.1, 0.2, 0.2)]
+    figure = gather.loss_figure({"grid": make_run(overrides=rates)})
+    (panel,) = figure.panels
+    assert [curve.label for curve in panel.curves] == [
+        "optimizer.learning_rate = 0.1",
+        "optimizer.learning_rate = 0.2",
+    ]
+    assert [curve.seeds for curve in panel.curves] == [2, 2]
+
+
+def test_captions_say_what_the_band_is(make_run):
+    many = gather.loss_figure({"a": make_run()})
+    assert "25 % to 75 %" in many.caption and "minimum to maximum" in many.caption
+    single = gather.loss_figure({"a": make_run(seeds=1)})
+    assert "1 seed: a single curve, without a band" in single.caption
+
+
+def test_series_without_anything_make_no_figure(make_run):
+    assert gather.series_figure({"a": make_run()}, ["nothing"], "t") is None
+    assert gather.loss_figure({}) is None
+    assert gather.scalar_names(make_run()) == ["evaluation/accuracy", "loss/train"]

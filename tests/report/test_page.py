@@ -1,0 +1,149 @@
+"""The page: one file, nothing from outside, all text escaped, every verdict accounted for."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from saltus.errors import SaltusError
+from saltus.report import write_report, write_run_report
+from saltus.report.markup import VOID, tag
+from saltus.report.save import save
+
+HOSTILE = "<script>alert('&\"')</script>"
+
+
+class Checked(HTMLParser):
+    """Parses a page, keeps elements and texts, and fails on tags that do not pair."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    def data(self, kind):
+        for number, (name, attributes) in enumerate(self.elements):
+            if name == "script" and attributes.get("class") == kind:
+                scripts = [text for where, text in self.texts if where == "script"]
+                order = [n for n, (other, _) in enumerate(self.elements) if other == "script"]
+                yield json.loads(scripts[order.index(number)])
+
+
+@pytest.fixture
+def page(make_report, tmp_path):
+    path = write_report([make_report()], tmp_path / "deep" / "report.html")
+    return Checked(path.read_text(encoding="utf-8"))
+
+
+def test_nothing_is_loaded_from_outside(page):
+    for name, attributes in page.elements:
+        assert name not in {"link", "img", "iframe", "object", "embed"}
+        assert "src" not in attributes
+        assert (attributes.get("href") or "#").startswith("#")
+    source = " ".join(text for where, text in page.texts if where in {"style", "script"})
+    assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttpRequest|WebSocket", source)
+    policies = [a["content"] for _, a in page.elements if "http-equiv" in a]
+    assert policies and policies[0].startswith("default-src 'none'")
+
+
+def test_the_ledger_has_a_row_for_every_claim_and_verdict(page):
+    rows = [a["class"] for name, a in page.elements if name == "tr" and "class" in a]
+    assert rows[:5] == ["reproduced", "contradicted", "inconclusive", "inconclusive", "not-run"]
+    text = " ".join(text for _, text in page.texts)
+    for part in ("1 reproduced", "1 contradicted", "2 inconclusive", "1 not run",
+                 "arm missing was not run", "no interval", "[0.7516, 1.248]"):  # fmt: skip
+        assert part in text
+
+
+def test_costs_and_how_to_run_it_again(page):
+    text = " ".join(text for _, text in page.texts)
+    for part in ("2 min 41 s", "25%", "8.0 s", "not run", "1 seed diverged",
+                 "saltus reproduce a-study --scale quick", "kind: moving-window-sum"):  # fmt: skip
+        assert part in text
+
+
+def test_a_diverged_member_breaks_neither_paths_nor_data(page):
+    paths = [a["d"] for name, a in page.elements if name == "path"]
+    assert all(re.fullmatch(r"[MLHVCScslhvz0-9 .\-]+", path) for path in paths)
+    (loss, *_) = page.data("readout")
+    (curve,) = loss["panels"][0]
+    assert set(curve["seeds"]) == {3, 4} and None not in curve["median"]
+
+
+def test_the_maps_travel_in_the_page(page):
+    (found,) = page.data("attention")
+    assert found["steps"] == [0, 20, 40, 60]
+    (maps,) = found["maps"]
+    assert maps["shape"] == [2, 6, 6] and len(maps["views"]) == 2
+    assert len([1 for name, _ in page.elements if name == "canvas"]) == 2
+
+
+def test_every_figure_has_a_caption_with_its_seeds(page):
+    figures = [a for name, a in page.elements if name == "figure"]
+    captions = [text for where, text in page.texts if where == "figcaption"]
+    assert len(figures) == len(captions) == 3
+    assert all("4 seeds" in text for text in captions)
+
+
+def test_all_text_is_escaped(make_report, tmp_path):
+    path = write_report([make_report(words=HOSTILE, arm=HOSTILE)], tmp_path / "r.html")
+    text = path.read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert sum(HOSTILE in text for _, text in Checked(text).texts) > 10
+
+
+def test_markup_escapes_text_and_attributes():
+    assert tag("a", "<b>", tag("br"), 3, None, href='"x"', hidden=True, id=None) == (
+        '<a href="&quot;x&quot;" hidden>&lt;b&gt;<br>3</a>'
+    )
+
+
+def test_any_run_has_a_page(make_run, tmp_path):
+    path = write_run_report(make_run("alone", broken=(0, 2)), tmp_path / "run.html")
+    text = " ".join(text for _, text in Checked(path.read_text()).texts)
+    assert "2 of 4 in alone" in text and "evaluation/accuracy" in text
+
+
+def test_several_studies_share_a_page(make_report, tmp_path):
+    path = write_report([make_report(), make_report()], tmp_path / "r.html")
+    page = Checked(path.read_text())
+    assert [a["href"] for name, a in page.elements if name == "a"] == ["#a-study", "#a-study"]
+
+
+def test_a_study_without_runs_still_has_its_ledger(make_report, tmp_path):
+    empty = replace(make_report(), arms={})
+    text = write_report([empty], tmp_path / "r.html").read_text()
+    assert Checked(text) and "not run" in text
+
+
+def test_a_failed_write_leaves_the_old_file(make_run, tmp_path, monkeypatch):
+    run, path = make_run(), tmp_path / "r.html"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("saltus.runs.files.write_all", full)
+    with pytest.raises(SaltusError, match=r"cannot write .*r\.html: no space left on device"):
+        write_run_report(run, path)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["r.html"]
+    with pytest.raises(SaltusError, match="cannot write"):
+        save(path / "below", b"")
