@@ -27,7 +27,7 @@ SETTINGS = {
     },
     "long sequences (fused attention), post-norm, relu": {
         "task": {"kind": "moving-window-sum", "length": 11, "window": 3},
-        "model": {"kind": "decoder", "width": 20, "heads": 2, "norm": "post", "activation": "relu"},
+        "model": {"kind": "decoder", "width": 16, "heads": 2, "norm": "post", "activation": "relu"},
     },
     "float64": {"engine": {"workers": 1, "precision": "float64"}},
 }

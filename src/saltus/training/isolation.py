@@ -24,8 +24,8 @@ ROUNDED = (
     "gelu", "silu", "sigmoid", "tanh", "exp", "expm1", "log", "log1p", "erf", "sin", "cos", "pow",
     "rsqrt", "addcmul", "addcdiv", "lerp", "softplus", "elu",
 )  # fmt: skip
-# Kernels step through memory two vectors of 64 bytes at a time.
-STEP_BYTES = 128
+# Products care where a matrix begins; element-wise kernels step by two vectors of 64 bytes.
+ALIGNMENT, STRIDE = 64, 128
 
 
 def is_separable(ensemble: Ensemble) -> bool:
@@ -52,17 +52,17 @@ class Watch(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         if name.startswith(PRODUCTS):
-            self._note(name, (*args, out))
+            self._note(name, (*args, out), ALIGNMENT)
         elif name == "pow" and args[1] == 2:
             pass  # a product, exact in both kinds of code
         elif name.rstrip("_").removesuffix("_backward") in ROUNDED:
-            self._note(name, (out,))
+            self._note(name, (out,), STRIDE)
         return out
 
-    def _note(self, name: str, values: tuple[Any, ...]) -> None:
+    def _note(self, name: str, values: tuple[Any, ...], quantum: int) -> None:
         for value in values:
             if isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1:
-                if value.numel() * value.element_size() % STEP_BYTES:
+                if value.numel() * value.element_size() % quantum:
                     self.ragged[name] = tuple(value.shape)
             elif isinstance(value, tuple):
-                self._note(name, value)
+                self._note(name, value, quantum)
