@@ -29,14 +29,18 @@ def start(
     experiment: Experiment, root: str | Path = "runs", progress: Progress | None = None
 ) -> Run:
     """Train an experiment into a new run directory below `root`; returns the finished run."""
+    return resume(create(experiment, root), progress)
+
+
+def create(experiment: Experiment, root: str | Path = "runs") -> Path:
+    """Check an experiment and make its run directory below `root`; nothing is trained yet."""
     check(experiment)
     chosen = plan(experiment)
     members = [
         {"member": index, "seed": member.seed, "overrides": member.overrides}
         for index, member in enumerate(experiment.members())
     ]
-    path = create_run(Path(root), experiment.name, experiment.to_yaml(), members, chosen.shards)
-    return resume(path, progress)
+    return create_run(Path(root), experiment.name, experiment.to_yaml(), members, chosen.shards)
 
 
 def resume(path: str | Path, progress: Progress | None = None) -> Run:
