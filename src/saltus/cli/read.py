@@ -1,0 +1,265 @@
+"""`saltus runs`, `show`, `query` and `verify`: what was trained, read without changing a byte."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from saltus.cli import Failed
+from saltus.cli.inputs import Json, Root, RunName, existing, find_run
+from saltus.cli.output import console, count, diverged_lines, print_json, say, summary, table
+from saltus.errors import SaltusError
+
+if TYPE_CHECKING:
+    from saltus.runs import Run
+
+LOSSES = ("loss/train", "evaluation/loss")
+
+
+def runs(root: Root = Path("runs"), json: Json = False) -> None:
+    """List the runs below a directory, and how far they are.
+
+    \b
+    Example:
+      saltus runs --root runs/quick
+    """
+    from saltus.runs import list_runs
+
+    found = [_line_of(run) for run in list_runs(existing(root))]
+    if json:
+        print_json(found)
+        return
+    if not found:
+        say(f"no runs below {root}; `saltus run` and `saltus reproduce` make some")
+        return
+    columns = ("run", "study", "arm", "state", "step", "members", "diverged", "seconds")
+    made = table(*columns, right=columns[4:])
+    for each in found:
+        of = "?" if each.get("steps") is None else each["steps"]
+        place = Path(each["run"])
+        made.add_row(
+            str(place.relative_to(root) if place != root else place.name),
+            each.get("study") or "-",
+            each.get("arm") or "-",
+            each["state"],
+            f"{each.get('step', '?')}/{of}",
+            str(len(each.get("members", ()))),
+            str(each.get("diverged", "?")),
+            f"{each.get('seconds', 0.0):.1f}",
+        )
+    console().print(made)
+
+
+def show(
+    name: RunName,
+    series: Annotated[
+        list[str] | None, typer.Argument(metavar="[SERIES]...", help="Series; none: list them.")
+    ] = None,
+    floor: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="What a drop falls towards [the task's loss floor, or 0]."),
+    ] = None,
+    root: Root = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Show a run, or the values and transitions of its series.
+
+    The plateau is the median over 5 % to 20 % of training; the drop, where a moving average first
+    lies below half of the plateau's height above the floor.
+
+    \b
+    Example:
+      saltus show runs/my-experiment loss/train --floor 1.3
+    """
+    run = find_run(name, root)
+    found = [_series_document(run, each, floor) for each in series or []]
+    document = {**summary(run), "names": run.names(), "damage": run.damage}
+    if json:
+        print_json({**document, "series": found} if series else document)
+    elif series:
+        for each in found:
+            _show_series(each)
+    else:
+        _show_run(run, document)
+
+
+def query(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT.")],
+    root: Root = Path("runs"),
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
+    json: Json = False,
+) -> None:
+    """Ask all runs a question in SQL (DuckDB); it only reads.
+
+    \b
+    Tables:
+      runs     run state step steps members diverged seconds instrument_seconds
+               created study arm name experiment
+      members  run member seed shard overrides diverged_at
+      metrics  run member seed step name index value
+    \b
+    Example:
+      saltus query "SELECT run, avg(value) FROM metrics
+                    WHERE name = 'loss/train' AND step = 500 GROUP BY run"
+    """
+    from saltus.runs import query as ask
+
+    if json and as_csv:
+        raise SaltusError("query: --json and --csv exclude each other")
+    columns, rows = ask(existing(root), sql)
+    if json:
+        print_json({"columns": columns, "rows": rows})
+    elif as_csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *rows])
+    else:
+        made = table(*columns)
+        for row in rows:
+            made.add_row(*("-" if value is None else str(value) for value in row))
+        console().print(made)
+        say(count(len(rows), "row"))
+
+
+def verify(
+    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="Directories, or names.")],
+    root: Root = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Prove that runs are unbroken, or name the first bad file.
+
+    Every file of a run is checked; the exit code is 1 if one is not what the run wrote.
+
+    \b
+    Example:
+      saltus verify runs/quick/loss-plateau/*
+    """
+    from saltus.runs import verify as prove
+
+    paths = [find_run(name, root).path for name in names]
+    reports = [(path, prove(path)) for path in paths]
+    for path, report in reports if not json else ():
+        checked = report.checked
+        amount = f"{count(checked['files'], 'file')}, {count(checked['checkpoints'], 'checkpoint')}"
+        say(f"{path}: {f'unbroken ({amount})' if report.ok else 'broken'}")
+        for line in (*report.problems, *report.notes):
+            say(f"  {line}")
+    if json:
+        keys = ("ok", "problems", "notes", "checked")
+        print_json([{"run": p, **{key: getattr(r, key) for key in keys}} for p, r in reports])
+    for path, report in reports:
+        if not report.ok:
+            raise Failed(f"{path}: {report.problems[0]}")
+
+
+def _line_of(run: Run) -> dict[str, Any]:
+    """A run's line; a damaged run still has one."""
+    try:
+        return summary(run)
+    except SaltusError as error:
+        return {"run": str(run.path), "state": "damaged", "error": str(error)}
+
+
+def _show_run(run: Run, document: dict[str, Any]) -> None:
+    status = f"{document['state']}, step {document['step']} of {document['steps']}"
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seeds.tolist()))
+    say(f"run        {run.path}")
+    say(f"state      {status}; {document['seconds']:.1f} s training")
+    say(f"members    {len(run.members)} (seeds {seeds})")
+    settings = {str(m["overrides"]) for m in run.members if m["overrides"]}
+    if settings:
+        made = table("member", "seed", "setting", right=("member", "seed"))
+        for each in run.members:
+            setting = ", ".join(f"{key} = {value}" for key, value in each["overrides"].items())
+            made.add_row(str(each["member"]), str(each["seed"]), setting)
+        console().print(made)
+    for line in diverged_lines(run):
+        say(f"diverged   {line}")
+    for line in document["damage"]:
+        say(f"damage     {line}")
+    checkpoints = ", ".join(map(str, run.checkpoints())) or "none"
+    say(f"kept       checkpoints of steps {checkpoints}")
+    say("series")
+    for name in document["names"]:
+        say(f"  {name}")
+
+
+def _series_document(run: Run, name: str, floor: float | None) -> dict[str, Any]:
+    """Final values, their interval over members, and the drop of each member."""
+    from saltus.transitions import mean_interval
+
+    series = run.series(name)
+    if not len(series.steps):
+        raise SaltusError(f"{run.path}: series {name} has no step yet")
+    last = series.values[:, -1].tolist()
+    interval = mean_interval(last)
+    base = _floor(run, name) if floor is None else floor
+    found, reason = _drops(series, base)
+    members = [
+        {"member": each["member"], "seed": each["seed"], "overrides": each["overrides"],
+         "final": value, **(found[each["member"]] if found else {})}
+        for each, value in zip(run.members, last, strict=True)
+    ]  # fmt: skip
+    return {
+        "name": name,
+        "step": int(series.steps[-1]),
+        "mean": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "confidence": interval.confidence,
+        "seeds": interval.count,
+        "members": members,
+        "floor": base,
+        "transitions": reason or "found",
+    }
+
+
+def _drops(series: Any, floor: float) -> tuple[list[dict[str, Any]], str]:
+    """Plateau and drop of each member; or none, and why."""
+    from saltus.transitions import drops
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a diverged member has no median
+            found = drops(series.steps, series.values, floor)
+    except SaltusError as error:
+        return [], str(error)
+    return [{"plateau": each.plateau, "drop": each.step} for each in found], ""
+
+
+def _floor(run: Run, name: str) -> float:
+    """The task's closed form for a loss, where it knows one; otherwise 0."""
+    if name not in LOSSES:
+        return 0.0
+    from saltus.experiment import Experiment
+
+    try:
+        return float(Experiment.from_yaml(run.experiment_yaml).task.levels().get("floor", 0.0))
+    except SaltusError:
+        return 0.0
+
+
+def _show_series(found: dict[str, Any]) -> None:
+    said = f"{found['mean']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"
+    over = count(found["seeds"], "member")
+    say(f"{found['name']} at step {found['step']}: mean {said} over {over}")
+    varied = any(each["overrides"] for each in found["members"])
+    names = ["member", "seed", "final", "plateau", "drop step"]
+    made = table(*names, *(["setting"] if varied else []), right=names)
+    for each in found["members"]:
+        drop = "never" if each.get("drop") is None else str(each["drop"])
+        shown = [f"{each['plateau']:.4g}", drop] if "plateau" in each else ["-", "-"]
+        setting = ", ".join(f"{key} = {value}" for key, value in each["overrides"].items())
+        made.add_row(
+            str(each["member"]),
+            str(each["seed"]),
+            f"{each['final']:.4g}",
+            *shown,
+            *([setting] if varied else []),
+        )
+    console().print(made)
+    note = found["transitions"]
+    say(f"drops are towards {found['floor']:.4g}" if note == "found" else note)

@@ -1,0 +1,201 @@
+"""`saltus reproduce`: every claim of every study, measured again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from saltus.cli import Failed, Interrupted
+from saltus.cli.inputs import Json, Root, Scale, Seeds, chosen_scale, number_of_seeds
+from saltus.cli.output import console, diverged_lines, print_json, say, summary, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from saltus.studies import Finding, Quantity
+    from saltus.studies.reproduce import StudyOutcome
+
+STYLES = {"reproduced": "green", "contradicted": "red", "inconclusive": "yellow", "not run": "dim"}
+
+
+def reproduce(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[STUDY]...", help="Studies by name; all of them if none is named."),
+    ] = None,
+    scale: Scale = "quick",
+    seeds: Seeds = None,
+    root: Root = Path("runs"),
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Where the report goes [ROOT/SCALE/report.html]."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train anew, whatever is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Train the experiments of papers and judge their claims.
+
+    Every claim is judged over many seeds. Runs go to ROOT/SCALE/STUDY. A finished run of exactly
+    the same experiment is used again and an interrupted one continued, so the same command picks
+    up where a killed one stopped. The exit code is 0 whatever the verdicts are, and 1 if a run
+    failed.
+
+    \b
+    Example:
+      saltus reproduce loss-plateau --seeds 4
+    """
+    from saltus.cli.progress import Board
+    from saltus.report import StudyReport, write_report
+    from saltus.studies import all_studies, find_study
+    from saltus.studies.reproduce import arms_of
+    from saltus.studies.reproduce import reproduce as study_again
+
+    size, number = chosen_scale(scale), number_of_seeds(seeds)
+    studies = [find_study(name) for name in dict.fromkeys(names or all_studies())]
+    for study in studies:  # bad input shows before hours of work
+        arms_of(study, size, number)
+    outcomes: list[StudyOutcome] = []
+    try:
+        for study in studies:
+            with Board() as board:
+                outcome = study_again(study, size, root, board, fresh, number)
+            outcomes.append(outcome)
+            if not json:
+                show_outcome(outcome)
+    except KeyboardInterrupt:
+        again = " without --fresh" if fresh else ""
+        raise Interrupted(f"nothing is lost: the same command{again} continues") from None
+    path = write_report(
+        [StudyReport(o.study, o.scale, list(o.findings), o.arms, o.seconds) for o in outcomes],
+        report or root / scale / "report.html",
+    )
+    if json:
+        print_json({"studies": [document(outcome) for outcome in outcomes], "report": path})
+    else:
+        say(f"report: {path}")
+    for outcome in outcomes:
+        for arm in outcome.failures:
+            raise Failed(f"{outcome.study.name}/{arm.arm} failed: {arm.error}")
+
+
+def show_outcome(outcome: StudyOutcome) -> None:
+    """The ledger of a study, then what it cost."""
+    from saltus.report.text import duration
+
+    out, study = console(), outcome.study
+    say()
+    out.print(f"{study.title} - {study.paper}", style="bold")
+    if outcome.scale == "quick":
+        out.print(f"quick scale: {study.changed}", style="dim")
+    out.print(ledger(outcome.findings))
+    counts = Counter(finding.verdict.value for finding in outcome.findings)
+    out.print(", ".join(f"{number} {verdict}" for verdict, number in counts.items()) or "no claims")
+    out.print(costs(outcome))
+    for run in outcome.arms.values():
+        for line in diverged_lines(run):
+            say(f"{run.path}: {line}")
+    say(f"{study.name}: {duration(outcome.seconds)} in all")
+    say()
+
+
+def ledger(findings: tuple[Finding, ...]) -> Table:
+    """Claim, statement, the paper's value, what was measured over how many seeds, verdict."""
+    from rich.text import Text
+
+    made = table("#", "claim", "the paper", "measured [95 % interval]", "verdict", leading=1)
+    made.columns[4].no_wrap = True
+    for finding in findings:
+        measured = "\n".join(map(measurement, finding.quantities)) or finding.reason or "-"
+        verdict = finding.verdict.value
+        made.add_row(
+            str(finding.claim.number),
+            finding.claim.statement,
+            finding.claim.paper,
+            measured,
+            Text(verdict, style=STYLES[verdict]),
+        )
+    return made
+
+
+def measurement(quantity: Quantity) -> str:
+    """'final loss: 1.302 [1.301, 1.303], 8 seeds', and what is accepted where it is not met."""
+    interval = quantity.interval
+    valued = "" if interval.count == quantity.seeds else f"{interval.count} of "
+    text = f"{quantity.name}: {interval}, {valued}{quantity.seeds} seeds"
+    met = quantity.verdict.value == "reproduced"
+    return text if met else f"{text} (accepted: {quantity.accepted})"
+
+
+def costs(outcome: StudyOutcome) -> Table:
+    """Per arm: where it came from, wall-clock, processor time, and the instruments' share."""
+    names = ("arm", "run", "seeds", "wall s", "training s", "instruments s", "overhead")
+    made = table(*names, right=names[2:])
+    for each in outcome.outcomes:
+        cost = arm_document(each)
+        share = cost["overhead"]
+        made.add_row(
+            each.arm,
+            each.how if each.run is not None else "failed",
+            str(len(cost["members"])),
+            f"{each.seconds:.1f}",
+            f"{cost['seconds']:.1f}",
+            f"{cost['instrument_seconds']:.1f}",
+            "-" if share is None else f"{share:.1%}",
+        )
+    return made
+
+
+def document(outcome: StudyOutcome) -> dict[str, Any]:
+    """A reproduced study for scripts."""
+    return {
+        "study": outcome.study.name,
+        "title": outcome.study.title,
+        "paper": outcome.study.paper,
+        "scale": outcome.scale,
+        "seconds": outcome.seconds,
+        "findings": [finding_document(finding) for finding in outcome.findings],
+        "arms": [arm_document(each) for each in outcome.outcomes],
+    }
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """A claim, its verdict and its quantities."""
+    claim = finding.claim
+    return {
+        **{key: getattr(claim, key) for key in ("number", "statement", "source", "paper")},
+        "tolerance": claim.tolerance,
+        "verdict": finding.verdict.value,
+        "reason": finding.reason,
+        "quantities": [
+            {
+                "name": quantity.name,
+                **{key: getattr(quantity.interval, key) for key in ("estimate", "low", "high")},
+                "confidence": quantity.interval.confidence,
+                "seeds": quantity.seeds,
+                "with_value": quantity.interval.count,
+                "accepted": {"low": quantity.accepted.low, "high": quantity.accepted.high},
+                "verdict": quantity.verdict.value,
+                "values": quantity.values,
+            }
+            for quantity in finding.quantities
+        ],
+    }
+
+
+def arm_document(each: Any) -> dict[str, Any]:
+    """An arm: its run, where that came from, and what it cost."""
+    from saltus.runs import open_run
+
+    said = summary(each.run or open_run(each.path))
+    share = said["instrument_seconds"] / said["seconds"] if said["seconds"] else None
+    return {
+        **said,
+        "arm": each.arm,
+        "how": each.how,
+        "wall_seconds": each.seconds,
+        "overhead": share,
+        "error": each.error or None,
+    }

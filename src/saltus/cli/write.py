@@ -1,0 +1,106 @@
+"""`saltus report`, `figure` and `export`: files made from a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saltus.cli.inputs import Json, Root, RunName, find_run
+from saltus.cli.output import print_json, say
+from saltus.errors import SaltusError
+
+
+def report(
+    name: RunName,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="[report.html in the run's directory]"),
+    ] = None,
+    root: Root = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Write one offline HTML page about a run.
+
+    Curves over seeds, attention maps, cost, and the exact experiment.
+
+    \b
+    Example:
+      saltus report runs/my-experiment -o my-experiment.html
+    """
+    from saltus.report import write_run_report
+
+    run = find_run(name, root)
+    _wrote(write_run_report(run, output or run.path / "report.html"), json)
+
+
+def figure(
+    name: RunName,
+    series: Annotated[list[str], typer.Argument(metavar="SERIES...", help="One panel for each.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Ends in .svg, .pdf or .png.")
+    ],
+    root: Root = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Draw series of a run as fans over its seeds.
+
+    \b
+    Example:
+      saltus figure runs/my-experiment loss/train evaluation/accuracy -o leap.pdf
+    """
+    from saltus.report import write_figure
+
+    run = find_run(name, root)
+    for each in series:
+        run.series(each)  # one clear line for a name that is not a scalar series
+    _wrote(write_figure(run, series, output), json)
+
+
+def export(
+    name: RunName,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Ends in .safetensors.")
+    ],
+    step: Annotated[int | None, typer.Option(metavar="N", help="A kept step [the last].")] = None,
+    member: Annotated[int, typer.Option(metavar="K", help="Which member of the ensemble.")] = 0,
+    root: Root = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Write one member's parameters as a safetensors file.
+
+    Parameters have the model's names; the file's metadata holds the experiment's name, the seed,
+    the step and the member's settings.
+
+    \b
+    Example:
+      saltus export runs/my-experiment --member 3 --step 400 -o model.safetensors
+    """
+    import json as text
+
+    import safetensors.numpy
+
+    from saltus.report.save import save
+
+    if output.suffix != ".safetensors":
+        raise SaltusError(f"-o: '{output}' is not allowed: the name must end in .safetensors")
+    run = find_run(name, root)
+    if not 0 <= member < len(run.members):
+        raise SaltusError(f"--member: {member} is not allowed: 0 to {len(run.members) - 1}")
+    tensors = {key: value[member].copy() for key, value in run.checkpoint(step).items()}
+    each = run.members[member]
+    metadata = {
+        "experiment": str(run.experiment.get("name", run.name)),
+        "seed": str(each["seed"]),
+        "step": str(run.checkpoints()[-1] if step is None else step),
+        "overrides": text.dumps(each["overrides"]),
+    }
+    _wrote(save(output, safetensors.numpy.save(tensors, metadata)), json, **metadata)
+
+
+def _wrote(path: Path, json: bool, **more: str) -> None:
+    if json:
+        print_json({"file": path, **more})
+    else:
+        say(str(path))

@@ -1,0 +1,139 @@
+"""Reproducing a study: train its arms, or take what was trained before, and judge its claims."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from saltus.errors import SaltusError
+from saltus.experiment import Experiment
+from saltus.runs import Run, list_runs, open_run, verify
+from saltus.studies.claim import Arms, Claim, Finding, Verdict
+from saltus.studies.study import Scale, Study
+from saltus.training.launch import check, create, resume
+
+How = Literal["new", "resumed", "reused"]
+
+
+@dataclass(frozen=True)
+class ArmOutcome:
+    """One arm: its finished run, or why there is none."""
+
+    arm: str
+    path: Path
+    how: How
+    run: Run | None
+    seconds: float  # wall-clock, of this call alone
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """One reproduced study: what was found, on which runs, and how long it took."""
+
+    study: Study
+    scale: Scale
+    findings: tuple[Finding, ...]
+    outcomes: tuple[ArmOutcome, ...]
+    seconds: float  # wall-clock, of this call alone
+
+    @property
+    def arms(self) -> dict[str, Run]:
+        """The finished runs by arm."""
+        return {each.arm: each.run for each in self.outcomes if each.run is not None}
+
+    @property
+    def failures(self) -> list[ArmOutcome]:
+        return [each for each in self.outcomes if each.run is None]
+
+
+class Watcher:
+    """Is told what happens; this one keeps it to itself."""
+
+    def begin(self, label: str, run: Run, how: How) -> None:
+        """A training starts or continues, or a finished one is taken."""
+
+    def step(self, shard: int, step: int, loss: float) -> None:
+        """A shard of the current training has reached a step with this mean loss."""
+
+    def end(self, label: str, run: Run | None) -> None:
+        """The current training has ended; None: it failed."""
+
+    def note(self, text: str) -> None:
+        """Something else worth a line."""
+
+
+def reproduce(
+    study: Study,
+    scale: Scale,
+    root: str | Path = "runs",
+    watcher: Watcher | None = None,
+    fresh: bool = False,
+    seeds: int | None = None,
+) -> StudyOutcome:
+    """Train the arms of a study into ROOT/SCALE/STUDY and judge its claims on them.
+
+    A finished run of exactly the same experiment is reused and an interrupted one resumed, unless
+    `fresh`. `seeds` replaces the seeds of every arm by 0 .. seeds - 1. An arm that fails is
+    reported, and the claims that need it are `not run`; what cannot even begin raises SaltusError.
+    """
+    watcher, began = watcher or Watcher(), time.monotonic()
+    arms = arms_of(study, scale, seeds)
+    for experiment in arms.values():
+        check(experiment)
+    folder = Path(root) / scale / study.name
+    outcomes = [
+        _train(arm, f"{study.name}/{arm}", experiment, folder, watcher, fresh)
+        for arm, experiment in arms.items()
+    ]
+    finished = {each.arm: each.run for each in outcomes if each.run is not None}
+    findings = tuple(_judge(claim, finished) for claim in study.claims(scale))
+    return StudyOutcome(study, scale, findings, tuple(outcomes), time.monotonic() - began)
+
+
+def arms_of(study: Study, scale: Scale, seeds: int | None = None) -> dict[str, Experiment]:
+    """The experiments of a study, with 0 .. seeds - 1 for seeds if a number is given."""
+    arms = study.recipe(scale)
+    if seeds is None:
+        return arms
+    return {arm: experiment.override({"seeds": seeds}) for arm, experiment in arms.items()}
+
+
+def previous(folder: Path, experiment: Experiment, watcher: Watcher) -> tuple[Path, How] | None:
+    """The newest run of exactly this experiment that can be used or continued."""
+    text = experiment.to_yaml()
+    same = [run for run in list_runs(folder) if run.experiment_yaml == text]
+    same.sort(key=lambda run: (run.path / "experiment.yaml").stat().st_mtime_ns, reverse=True)
+    for run in sorted(same, key=lambda run: run.status["state"] != "done"):
+        if run.status["state"] != "done":
+            return run.path, "resumed"
+        report = verify(run.path)
+        if report.ok:
+            return run.path, "reused"
+        watcher.note(f"{run.path} is damaged ({report.problems[0]}): not used")
+    return None
+
+
+def _train(
+    arm: str, label: str, experiment: Experiment, folder: Path, watcher: Watcher, fresh: bool
+) -> ArmOutcome:
+    began = time.monotonic()
+    found = None if fresh else previous(folder, experiment, watcher)
+    path, how = found or (create(experiment, folder), "new")
+    watcher.begin(label, open_run(path), how)
+    run, error = None, ""
+    try:
+        run = open_run(path) if how == "reused" else resume(path, watcher.step)
+    except SaltusError as problem:
+        error = str(problem)
+    watcher.end(label, run)
+    return ArmOutcome(arm, path, how, run, time.monotonic() - began, error)
+
+
+def _judge(claim: Claim, arms: Arms) -> Finding:
+    try:
+        return claim.judge(arms)
+    except SaltusError as error:  # a damaged run, or one without the series that the claim reads
+        return Finding(claim, (), Verdict.INCONCLUSIVE, str(error))
