@@ -9,7 +9,7 @@ from saltus.report.markup import Markup, tag
 from saltus.report.text import count, duration
 from saltus.runs import Run
 
-HEADINGS = ("Arm", "State", "Seeds", "Steps", "Training", "Instruments", "Instruments / training")
+HEADINGS = ("Arm", "State", "Seeds", "Steps", "Training", "Instruments", "Overhead")
 
 
 def costs(arms: Mapping[str, Run], expected: Iterable[str] = ()) -> Markup:
@@ -19,7 +19,7 @@ def costs(arms: Mapping[str, Run], expected: Iterable[str] = ()) -> Markup:
     rows = [_row(name, arms[name]) if name in arms else _missing(name) for name in names]
     note = (
         "Time spent in training steps and in reading instruments, for all seeds of an arm; "
-        "workers that ran side by side are added up."
+        "workers that ran side by side are added up. Overhead: instruments over training."
     )
     table = tag("table", head, tag("tbody", rows), class_="costs")
     return tag("div", tag("div", table, class_="scroll"), tag("p", note, class_="caption"))
