@@ -11,13 +11,17 @@ import importlib
 import pkgutil
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from saltus.errors import FieldProblem, explain, unknown
 
 
-class Record(BaseModel, frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False):
+class Record(BaseModel):
     """A frozen record that refuses unknown fields, and numbers that are not finite."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
 
 class Part(Record):

@@ -30,7 +30,9 @@ class AttentionBias(Intervention):
         return (f"blocks.{self.layer}.attention.pattern",)
 
     def edit(self, site: str, value: Tensor, knobs: Knobs, step: Tensor, task: Task) -> Tensor:
-        needed = _scaled(task, self.layer, *value.shape[-2:]).to(value.device)
+        # A task is frozen and so hashable; type checkers do not see it.
+        needed = _scaled(task, self.layer, *value.shape[-2:])  # pyright: ignore[reportArgumentType]
+        needed = needed.to(value.device)
         factor = torch.where(step >= knobs["start"], knobs["factor"], 1.0).to(value.dtype)
         return value * torch.where(needed, factor, torch.ones_like(factor))
 

@@ -28,7 +28,8 @@ class Attention(nn.Module):
         self, width: int, heads: int, causal: bool, normaliser: Normaliser, bias: bool = True
     ) -> None:
         super().__init__()
-        self.heads, self.causal, self.normaliser = heads, causal, normaliser
+        self.heads, self.causal = heads, causal
+        self.normaliser: Normaliser = normaliser
         self.query = Linear(width, width, bias)
         self.key = Linear(width, width, bias)
         self.value = Linear(width, width, bias)
@@ -52,7 +53,7 @@ class Attention(nn.Module):
         """Q, K and V, each [..., head, position, head width], from one product."""
         parts = (self.query, self.key, self.value)
         weight = torch.cat([self.query.weight, self.key.weight, self.value.weight], dim=-2)
-        biases = [part.bias for part in parts if part.bias is not None]
+        biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
         bias = torch.cat(biases, dim=-1) if biases else None
         fused = linear(x, weight, bias).unflatten(-1, (3, self.heads, -1))
         query, key, value = fused.unbind(-3)
