@@ -48,15 +48,15 @@ for verb in (
     app.command(verb.__name__.rstrip("_"))(verb)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         print(f"saltus {saltus.__version__}")
         raise typer.Exit
+    return wanted
 
 
-@app.callback(invoke_without_command=True)
+@app.callback()
 def _saltus(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="The version.", callback=_version, is_eager=True)
     ] = False,
@@ -74,14 +74,12 @@ def _saltus(
     `saltus VERB --help` explains a verb with an example; --json makes every verb print one JSON
     document.
     """
-    if context.invoked_subcommand is None:
-        print(context.get_help())
 
 
 def run(arguments: list[str]) -> int:
     """Parse and call. Raises SaltusError for bad usage; returns the exit code."""
     try:
-        code = app(args=arguments, prog_name="saltus", standalone_mode=False)
+        code = app(args=arguments or ["--help"], prog_name="saltus", standalone_mode=False)
     except UsageError as error:
         raise SaltusError(_usage(error)) from None
     return code if isinstance(code, int) else 0

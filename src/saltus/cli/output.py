@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import floor, isfinite, log10
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -14,6 +14,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from saltus.runs import Run
+    from saltus.transitions import Interval
 
 
 def console(stderr: bool = False) -> Console:
@@ -51,6 +52,18 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)
+
+
+def interval_text(interval: Interval) -> str:
+    """'1.3043 [1.3018, 1.3068]': two digits of what is uncertain, and no more."""
+    ends = (interval.estimate, interval.low, interval.high)
+    width = (interval.high - interval.low) / 2
+    if not (all(map(isfinite, ends)) and width > 0):
+        estimate, low, high = (f"{end:.4g}" for end in ends)
+    else:
+        decimals = min(max(1 - floor(log10(width)), 0), 8)
+        estimate, low, high = (f"{end:.{decimals}f}" for end in ends)
+    return f"{estimate} [{low}, {high}]"
 
 
 def count(amount: int, noun: str) -> str:

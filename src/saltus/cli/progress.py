@@ -51,16 +51,17 @@ class Board(Watcher):
         """A training starts, continues, or need not be done."""
         self.label, self.how, self.started = label, how, time.monotonic()
         self.steps = int(run.status["steps"] or 0)
-        self.reached = {shard.index: shard.step for shard in run.shards}
+        # A training continues from its newest checkpoint, whatever was read after it.
+        self.reached = {shard.index: max(shard.checkpoints(), default=0) for shard in run.shards}
         self.losses: dict[int, float] = {}
-        done = sum(self.reached.values())
         if how != "new" or not self.bars:
             amount = f"{count(len(run.members), 'member')}, {count(self.steps, 'step')}"
-            place = f" from step {min(self.reached.values())}" if how == "resumed" else ""
-            self.note(f"{label}: {VERBS[how]} {amount}{place} in {run.path}")
+            done = f", {self.mean_step / self.steps:.0%} done," if how == "resumed" else ""
+            self.note(f"{label}: {VERBS[how]} {amount}{done} in {run.path}")
         if self.bars and how != "reused":
-            total = self.steps * len(self.reached)
-            self.task = self.bars.add_task(label, total=total, completed=done, loss="-")
+            self.task = self.bars.add_task(
+                label, total=self.steps, completed=self.mean_step, loss="-"
+            )
 
     def step(self, shard: int, step: int, loss: float) -> None:
         """A shard has reached a step with this mean loss."""
@@ -68,7 +69,7 @@ class Board(Watcher):
         if isfinite(loss):
             self.losses[shard] = loss
         if self.bars:
-            self.bars.update(self.task, completed=sum(self.reached.values()), loss=self.loss)
+            self.bars.update(self.task, completed=self.mean_step, loss=self.loss)
 
     def end(self, label: str, run: Run | None) -> None:
         """A training has ended; None: it failed."""
@@ -81,6 +82,10 @@ class Board(Watcher):
     def note(self, text: str) -> None:
         """A line above the bars."""
         self.console.print(text, soft_wrap=True)
+
+    @property
+    def mean_step(self) -> float:
+        return sum(self.reached.values()) / len(self.reached)
 
     @property
     def loss(self) -> str:

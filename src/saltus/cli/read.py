@@ -12,7 +12,16 @@ import typer
 
 from saltus.cli import Failed
 from saltus.cli.inputs import Json, Root, RunName, existing, find_run
-from saltus.cli.output import console, count, diverged_lines, print_json, say, summary, table
+from saltus.cli.output import (
+    console,
+    count,
+    diverged_lines,
+    interval_text,
+    print_json,
+    say,
+    summary,
+    table,
+)
 from saltus.errors import SaltusError
 
 if TYPE_CHECKING:
@@ -37,20 +46,15 @@ def runs(root: Root = Path("runs"), json: Json = False) -> None:
     if not found:
         say(f"no runs below {root}; `saltus run` and `saltus reproduce` make some")
         return
-    columns = ("run", "study", "arm", "state", "step", "members", "diverged", "seconds")
-    made = table(*columns, right=columns[4:])
+    made = table("run", "state", "step", "members", "seconds", right=("step", "members", "seconds"))
     for each in found:
-        of = "?" if each.get("steps") is None else each["steps"]
         place = Path(each["run"])
         made.add_row(
-            str(place.relative_to(root) if place != root else place.name),
-            each.get("study") or "-",
-            each.get("arm") or "-",
-            each["state"],
-            f"{each.get('step', '?')}/{of}",
-            str(len(each.get("members", ()))),
-            str(each.get("diverged", "?")),
-            f"{each.get('seconds', 0.0):.1f}",
+            _label(place.relative_to(root) if place != root else Path(place.name), each),
+            each["state"] + (f", {each['diverged']} diverged" if each.get("diverged") else ""),
+            f"{each.get('step', '?')}/{each.get('steps') or '?'}",
+            str(len(each["members"])) if "members" in each else "?",
+            f"{each['seconds']:.1f}" if "seconds" in each else "?",
         )
     console().print(made)
 
@@ -163,6 +167,16 @@ def _line_of(run: Run) -> dict[str, Any]:
         return {"run": str(run.path), "state": "damaged", "error": str(error)}
 
 
+def _label(place: Path, each: dict[str, Any]) -> str:
+    """The path, in lines that a narrow table holds, and study:arm where it does not say that."""
+    text = place.as_posix()
+    lines = [text] if len(text) <= 28 else [f"{place.parent.as_posix()}/", place.name]
+    study, arm = each.get("study"), each.get("arm")
+    if study and not (study in text and (arm or "") in text):
+        lines.append(f"({study}:{arm})" if arm else f"({study})")
+    return "\n".join(lines)
+
+
 def _show_run(run: Run, document: dict[str, Any]) -> None:
     status = f"{document['state']}, step {document['step']} of {document['steps']}"
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seeds.tolist()))
@@ -191,6 +205,8 @@ def _series_document(run: Run, name: str, floor: float | None) -> dict[str, Any]
     """Final values, their interval over members, and the drop of each member."""
     from saltus.transitions import mean_interval
 
+    if run.status["state"] == "done" and run.damage:  # the torn end of a killed run is no harm
+        raise SaltusError(f"{run.path} is damaged: {run.damage[0]}")
     series = run.series(name)
     if not len(series.steps):
         raise SaltusError(f"{run.path}: series {name} has no step yet")
@@ -243,7 +259,9 @@ def _floor(run: Run, name: str) -> float:
 
 
 def _show_series(found: dict[str, Any]) -> None:
-    said = f"{found['mean']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"
+    from saltus.transitions import Interval
+
+    said = interval_text(Interval(*(found[key] for key in ("mean", "low", "high", "seeds"))))
     over = count(found["seeds"], "member")
     say(f"{found['name']} at step {found['step']}: mean {said} over {over}")
     varied = any(each["overrides"] for each in found["members"])

@@ -10,7 +10,15 @@ import typer
 
 from saltus.cli import Failed, Interrupted
 from saltus.cli.inputs import Json, Root, Scale, Seeds, chosen_scale, number_of_seeds
-from saltus.cli.output import console, diverged_lines, print_json, say, summary, table
+from saltus.cli.output import (
+    console,
+    diverged_lines,
+    interval_text,
+    print_json,
+    say,
+    summary,
+    table,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -102,31 +110,32 @@ def show_outcome(outcome: StudyOutcome) -> None:
 
 
 def ledger(findings: tuple[Finding, ...]) -> Table:
-    """Claim, statement, the paper's value, what was measured over how many seeds, verdict."""
+    """Per claim its statement, the paper's value and the verdict; below, what was measured."""
     from rich.text import Text
 
-    made = table("#", "claim", "the paper", "measured [95 % interval]", "verdict", leading=1)
-    made.columns[4].no_wrap = True
+    made = table("#", "claim", "measured [95 % interval]", "n", "verdict", padding=(0, 1, 0, 0))
+    for column in made.columns[2:]:
+        column.no_wrap = True
     for finding in findings:
-        measured = "\n".join(map(measurement, finding.quantities)) or finding.reason or "-"
-        verdict = finding.verdict.value
-        made.add_row(
-            str(finding.claim.number),
-            finding.claim.statement,
-            finding.claim.paper,
-            measured,
-            Text(verdict, style=STYLES[verdict]),
-        )
+        claim, verdict = finding.claim, finding.verdict.value
+        judged = Text(verdict, style=STYLES[verdict])
+        made.add_row(str(claim.number), Text(claim.statement, style="bold"), "", "", judged)
+        made.add_row("", f"paper: {claim.paper}")
+        if not finding.quantities:
+            made.add_row("", finding.reason or "nothing was measured")
+        for quantity in finding.quantities:
+            made.add_row("", *measurement(quantity))
+        made.add_row()
     return made
 
 
-def measurement(quantity: Quantity) -> str:
-    """'final loss: 1.302 [1.301, 1.303], 8 seeds', and what is accepted where it is not met."""
-    interval = quantity.interval
-    valued = "" if interval.count == quantity.seeds else f"{interval.count} of "
-    text = f"{quantity.name}: {interval}, {valued}{quantity.seeds} seeds"
+def measurement(quantity: Quantity) -> tuple[str, str, str]:
+    """('- final loss', '1.3 [1.29, 1.31]', '8'), and what is accepted where that is not met."""
+    found = quantity.interval
     met = quantity.verdict.value == "reproduced"
-    return text if met else f"{text} (accepted: {quantity.accepted})"
+    name = f"- {quantity.name}" + ("" if met else f" (accepted: {quantity.accepted})")
+    missing = "" if found.count == quantity.seeds else f"{found.count} of "
+    return name, interval_text(found), f"{missing}{quantity.seeds}"
 
 
 def costs(outcome: StudyOutcome) -> Table:

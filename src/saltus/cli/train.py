@@ -20,7 +20,7 @@ from saltus.cli.inputs import (
     settings,
     variations,
 )
-from saltus.cli.output import count, diverged_lines, print_json, say, summary
+from saltus.cli.output import count, diverged_lines, interval_text, print_json, say, summary
 
 if TYPE_CHECKING:
     from saltus.experiment import Experiment
@@ -133,7 +133,8 @@ def _show_trained(run: Run) -> None:
     last = mean_interval(series.values[:, -1].tolist())
     say(f"run        {run.path}")
     say(f"trained    {count(len(run.members), 'member')}, {count(status['steps'], 'step')}")
-    say(f"loss       {last} at step {series.steps[-1]}, mean over {count(last.count, 'member')}")
+    over = count(last.count, "member")
+    say(f"loss       {interval_text(last)} at step {series.steps[-1]}, mean over {over}")
     share = status["instrument_seconds"] / (status["seconds"] or 1.0)
     say(f"time       {status['seconds']:.1f} s training, and instruments {share:.1%} of that")
     for line in diverged_lines(run):

@@ -1,0 +1,279 @@
+"""Bad input: one line on stderr that names field, value and what is allowed; nothing is written."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from saltus.cli import main
+
+FIELDS = (
+    "Allowed: activation, attention, causal, depth, heads, hidden, initial_deviation, "
+    "initial_scale, kind, norm, positions, width"
+)
+SERIES = (
+    "Allowed: attention-map/blocks.0, evaluation/accuracy, evaluation/accuracy-first, "
+    "evaluation/accuracy/teacher-forced, evaluation/loss, evaluation/loss/answer, loss/train"
+)
+MEMBERWISE = (
+    "Allowed: model.initial_scale, optimizer.clip, optimizer.epsilon, optimizer.learning_rate, "
+    "optimizer.weight_decay"
+)
+VERBS = "export, figure, list, query, report, reproduce, resume, run, runs, show, verify"
+
+# command, the line after "saltus: "
+LINES = {
+    # the verb and its options
+    "rnu tiny.yaml": f"unknown verb 'rnu'; did you mean 'run'? Allowed: {VERBS}",
+    "frobnicate": f"unknown verb 'frobnicate'. Allowed: {VERBS}",
+    "verify --jsn tiny": (
+        "verify: unknown option '--jsn'; did you mean '--json'? Allowed: --help, --json, --root"
+    ),
+    "--seed": (
+        "unknown option '--seed'. Allowed: --help, --install-completion, --show-completion, "
+        "--version"
+    ),
+    "run": "run: FILE is required, and not given; see saltus run --help",
+    "show": "show: RUN is required, and not given; see saltus show --help",
+    "verify": "verify: RUN is required, and not given; see saltus verify --help",
+    "export tiny": "export: --output is required, and not given; see saltus export --help",
+    "runs tiny": "runs: got unexpected extra argument(s) (tiny)",
+    "show tiny --floor low": (
+        "show: --floor: 'low' is not allowed: input should be a valid number, "
+        "unable to parse string as a number"
+    ),
+    # experiments
+    "run missing.yaml": "missing.yaml: no such file; give a YAML file, or STUDY:ARM of a study",
+    "run .": ".: no such file; give a YAML file, or STUDY:ARM of a study",
+    "run field.yaml": (
+        f"field.yaml: model.widht: unknown field 'widht'; did you mean 'width'? {FIELDS}"
+    ),
+    "run list.yaml": "list.yaml: not a mapping of fields, but list",
+    "run loss-platou:baseline": (
+        "study: unknown study 'loss-platou'; did you mean 'loss-plateau'? Allowed: loss-plateau"
+    ),
+    "run loss-plateau:base": (
+        "loss-plateau:base: unknown arm 'base'; did you mean 'baseline'? "
+        "Allowed: baseline, bias-0.2, bias-10"
+    ),
+    "run loss-plateau:baseline --scale full": (
+        "--scale: unknown scale 'full'. Allowed: paper, quick"
+    ),
+    "run tiny.yaml --set model.depth=-1": (
+        "experiment: model.depth: -1 is not allowed: input should be greater than or equal to 1"
+    ),
+    "run tiny.yaml --set model.widht=4": (
+        f"experiment: model.widht: unknown field 'widht'; did you mean 'width'? {FIELDS}"
+    ),
+    "run tiny.yaml --set mdoel.width=4": "mdoel.width: there is no field 'mdoel'",
+    "run tiny.yaml --set steps": (
+        "--set: 'steps' is no assignment: write FIELD=VALUE, as in steps=100"
+    ),
+    "run tiny.yaml --set =3": "--set: '=3' is no assignment: write FIELD=VALUE, as in steps=100",
+    "run tiny.yaml --set instruments.7.cadence=3": (
+        "instruments.7.cadence: '7' is not a place in a list of 2"
+    ),
+    "run tiny.yaml --set seeds=[]": (
+        "experiment: seeds: no seeds; give a number of seeds or a list of them"
+    ),
+    "run tiny.yaml --seeds 0": "--seeds: '0' is not allowed: a number of seeds, 1 or more",
+    "run tiny.yaml --seeds -1": "--seeds: '-1' is not allowed: a number of seeds, 1 or more",
+    "run tiny.yaml --seeds two": "--seeds: 'two' is not allowed: a number of seeds, 1 or more",
+    "run tiny.yaml --vary model.width=8,16": (
+        f"experiment: vary.model.width: members cannot differ in it. {MEMBERWISE}"
+    ),
+    "run tiny.yaml --vary optimizer.learning_rate=1e-3,-1": (
+        "experiment: vary.optimizer.learning_rate: -1 is not allowed: "
+        "input should be greater than or equal to 0"
+    ),
+    "run tiny.yaml --name a/b": (
+        "experiment: name: 'a/b' is not allowed: "
+        "string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'"
+    ),
+    "run tiny.yaml --root tiny.yaml/runs": (
+        "cannot create run 'tiny' in tiny.yaml/runs: not a directory"
+    ),
+    # studies
+    "reproduce loss-platou": (
+        "study: unknown study 'loss-platou'; did you mean 'loss-plateau'? Allowed: loss-plateau"
+    ),
+    "reproduce --scale full": "--scale: unknown scale 'full'. Allowed: paper, quick",
+    "reproduce --seeds 0": "--seeds: '0' is not allowed: a number of seeds, 1 or more",
+    "reproduce --root tiny.yaml/runs": (
+        "cannot create run 'loss-plateau-quick-baseline' in tiny.yaml/runs/quick/loss-plateau: "
+        "not a directory"
+    ),
+    # what there is
+    "list task": (
+        "list: unknown kind 'task'; did you mean 'tasks'? "
+        "Allowed: instruments, interventions, models, optimizers, studies, tasks"
+    ),
+    "list models encodr": "list: unknown model 'encodr'; did you mean 'decoder'? Allowed: decoder",
+    # runs
+    "show tinny": (
+        "RUN: 'tinny' is not a run, and none below runs has that name; did you mean 'tiny'?"
+    ),
+    "resume other": (
+        "RUN: 'other' is not a run, and none below runs has that name; "
+        "`saltus runs --root runs` lists them"
+    ),
+    "verify tiny other": (
+        "RUN: 'other' is not a run, and none below runs has that name; "
+        "`saltus runs --root runs` lists them"
+    ),
+    "runs --root nowhere": "--root: nowhere is not a directory",
+    "show tiny loss": f"runs/tiny: unknown metric 'loss'. {SERIES}",
+    "show tiny attention-map/blocks.0": (
+        "metric attention-map/blocks.0 is not a scalar but has shape (1, 8, 8): use array"
+    ),
+    "figure tiny loss/train -o leap.gif": (
+        "figure: suffix '.gif' is not allowed: .svg, .pdf, .png"
+    ),
+    "figure tiny losses -o leap.svg": f"runs/tiny: unknown metric 'losses'. {SERIES}",
+    "export tiny -o model.pt": "-o: 'model.pt' is not allowed: the name must end in .safetensors",
+    "export tiny -o model.safetensors --member 2": "--member: 2 is not allowed: 0 to 1",
+    "export tiny -o model.safetensors --step 4": (
+        "runs/tiny has no checkpoint of step 4; allowed: 0, 3, 6"
+    ),
+    "query 'DELETE FROM runs'": (
+        "SQL: DELETE is not allowed; allowed: SELECT (queries only read)"
+    ),
+    "query 'SELECT 1' --json --csv": "query: --json and --csv exclude each other",
+}  # fmt: skip
+
+# command, how the line begins, where the rest is another library's or the system's wording
+BEGINNINGS = {
+    "run words.yaml": "words.yaml: not YAML: ",
+    "run binary.yaml": "binary.yaml: cannot be read: ",
+    "run tiny.yaml --set 'steps=[1'": "--set steps: '[1' is not YAML: ",
+    "figure tiny loss/train -o tiny.yaml/leap.svg": "cannot write tiny.yaml/leap.svg: ",
+    "report tiny -o tiny.yaml/page.html": "cannot write tiny.yaml/page.html: ",
+    "export tiny -o tiny.yaml/m.safetensors": "cannot write tiny.yaml/m.safetensors: ",
+    "query 'SELEC 1'": "SQL: Parser Error: ",
+    "query 'SELECT loss FROM runs'": "SQL: Binder Error: ",
+}
+
+
+@pytest.fixture
+def place(saltus, tiny, run, tmp_path) -> Path:
+    """A directory with a good and some bad experiments, and a run."""
+    (tmp_path / "field.yaml").write_text(tiny.read_text().replace("width: 8", "widht: 8"))
+    (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
+    (tmp_path / "words.yaml").write_text("a: b: c: [\n")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    return tmp_path
+
+
+def names_below(place: Path) -> list[str]:
+    return sorted(path.relative_to(place).as_posix() for path in place.rglob("*"))
+
+
+@pytest.mark.parametrize("command", [*LINES, *BEGINNINGS])
+def test_bad_input_is_one_line_and_leaves_nothing(saltus, place, command):
+    before = names_below(place)
+    said = saltus(*shlex.split(command))
+    assert said.out == ""
+    assert said.err.count("\n") == 1 and said.err.endswith("\n")
+    if command in LINES:
+        assert said.err == f"saltus: {LINES[command]}\n"
+    else:
+        assert said.err.startswith(f"saltus: {BEGINNINGS[command]}")
+    assert said.code == 2
+    assert names_below(place) == before
+
+
+def test_a_damaged_checkpoint_is_not_exported(saltus, run, flip):
+    flip(run / "shards/000/checkpoints/step-00000006.safetensors")
+    said = saltus("export", "tiny", "-o", "model.safetensors")
+    path = "runs/tiny/shards/000/checkpoints/step-00000006.safetensors"
+    assert said.err == f"saltus: {path} is damaged: its sha256 is not the one in the chain\n"
+    assert (said.code, said.out) == (2, "")
+    assert not list(Path().glob("*.safetensors*"))
+
+
+def test_damaged_metrics_are_not_shown(saltus, run, flip):
+    for log in run.glob("shards/*/metrics.log"):
+        flip(log)
+    said = saltus("show", "tiny", "loss/train")
+    assert said.code == 2
+    begins = "saltus: runs/tiny is damaged: shards/000/metrics.log: "
+    assert said.err.startswith(begins) and said.err.count("\n") == 1
+    said = saltus("show", "tiny")
+    assert said.code == 0 and "damage     shards/000/metrics.log: " in said.out
+
+
+def test_a_changed_experiment_is_not_continued(saltus, run):
+    for status in run.glob("shards/*/status.json"):
+        status.unlink()
+    (run / "experiment.yaml").write_text((run / "experiment.yaml").read_text() + "\n")
+    said = saltus("resume", "tiny")
+    assert said.code == 1
+    assert said.err.splitlines()[-1] == (
+        "saltus: runs/tiny cannot be continued: experiment.yaml: "
+        "not what the run was started with (sha256 differs)"
+    )
+
+
+def test_a_run_that_another_process_writes_is_refused(saltus, run):
+    from saltus.runs import RunWriter
+
+    for status in run.glob("shards/*/status.json"):
+        status.unlink()
+    with RunWriter(run):
+        said = saltus("resume", "tiny")
+    assert said.code == 2
+    assert said.err.splitlines()[-1].startswith("saltus: runs/tiny is being written by process ")
+
+
+@pytest.mark.parametrize(
+    ("package", "command", "extra"),
+    [
+        ("typer", "runs", "studies"),
+        ("rich", "runs", "studies"),
+        ("matplotlib", "figure tiny loss/train -o leap.svg", "report"),
+        ("scipy.stats", "show tiny loss/train", "studies"),
+    ],
+)
+def test_a_missing_extra_says_what_to_install(saltus, run, monkeypatch, package, command, extra):
+    for name in [name for name in sys.modules if name.startswith("saltus.cli.")]:
+        monkeypatch.delitem(sys.modules, name)
+    root = package.partition(".")[0]
+    for name in [name for name in sys.modules if name.partition(".")[0] == root]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    said = saltus(*shlex.split(command))
+    assert said.err == f"saltus: {root} is not installed: pip install 'saltus[{extra}]'\n"
+    assert said.code == 2
+
+
+def test_our_own_mistakes_are_not_hidden(saltus, monkeypatch):
+    def broken(*_: object) -> None:
+        raise KeyError("a mistake")
+
+    monkeypatch.setattr("saltus.runs.list_runs", broken)
+    with pytest.raises(KeyError):
+        main(["runs"])
+
+
+def test_a_reader_that_has_enough_is_no_error(saltus, run, monkeypatch):
+    def closed(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("saltus.cli.read.print_json", closed)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    monkeypatch.setattr("sys.stdout.fileno", lambda: 1, raising=False)
+    said = saltus("runs", "--json")
+    assert (said.code, said.err) == (1, "")
+
+
+def test_an_experiment_larger_than_memory_is_one_line(saltus, tiny, monkeypatch):
+    def allocate(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 4 PB")
+
+    monkeypatch.setattr("saltus.training.launch.create", allocate)
+    said = saltus("run", tiny)
+    assert said.code == 2
+    assert said.err.startswith("saltus: not enough memory for this experiment: Default")

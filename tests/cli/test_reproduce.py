@@ -1,0 +1,185 @@
+"""`saltus reproduce` on a study of two tiny arms: what it prints, and what it takes up again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from saltus.cli.progress import Board
+from saltus.errors import SaltusError
+from saltus.experiment import Experiment
+from saltus.runs import Run, list_runs, open_run, verify
+from saltus.studies import Claim, Range, Study, amount
+from saltus.studies.reproduce import arms_of, reproduce
+
+QUICK = Path("runs/quick/toy")
+
+
+def last_loss(arms):
+    values = [run.series("loss/train").values[:, -1] for run in arms.values()]
+    return [amount("last loss", np.concatenate(values), Range(1.0, 3.0))]
+
+
+def missing_series(arms):
+    return [amount("nothing", arms["slow"].series("nothing").values[:, -1], Range())]
+
+
+@pytest.fixture
+def toy(tiny, monkeypatch) -> Study:
+    """A study whose claims end in each of the ways that a claim can end."""
+    plain = Experiment.load(tiny).override({"instruments": []})
+    base = plain.override({"study": "toy", "arm": "slow", "name": "toy-slow"})
+    fast = base.override({"arm": "fast", "name": "toy-fast", "optimizer.learning_rate": 0.1})
+    said = {"source": "nowhere", "tolerance": "1 to 3"}
+    study = Study(
+        name="toy",
+        title="A toy",
+        paper="unpublished",
+        question="Does it print?",
+        recipe=lambda scale: {"slow": base, "fast": fast},
+        claims=lambda scale: [
+            Claim(1, "Both end near", paper="2", arms=("slow", "fast"), measure=last_loss, **said),
+            Claim(2, "No such arm", paper="-", arms=("other",), measure=last_loss, **said),
+            Claim(3, "No such series", paper="-", arms=("slow",), measure=missing_series, **said),
+        ],
+        changed="everything",
+        headline=("loss/train",),
+    )
+    monkeypatch.setattr("saltus.studies.study.all_studies", lambda: {"toy": study})
+    monkeypatch.setattr("saltus.studies.all_studies", lambda: {"toy": study})
+    return study
+
+
+def stop_at(monkeypatch, label: str, step: int) -> None:
+    """Press Ctrl-C when the training of `label` has reached a step."""
+
+    def press(board: Board, shard: int, reached: int, loss: float) -> None:
+        if board.label == label and reached == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Board, "step", press)
+
+
+def losses(root: str | Path = QUICK) -> dict[str, np.ndarray]:
+    return {run.name: run.series("loss/train").values for run in list_runs(root)}
+
+
+def test_it_prints_the_ledger_the_costs_and_the_report(saltus, toy):
+    said = saltus("reproduce")
+    assert said.code == 0
+    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert "A toy - unpublished" in lines
+    assert "quick scale: everything" in lines
+    assert "1 Both end near reproduced" in lines
+    assert any(line.startswith("- last loss ") and line.endswith("] 4") for line in lines)
+    assert "2 No such arm not run" in lines
+    assert "3 No such series inconclusive" in lines
+    assert "1 reproduced, 1 not run, 1 inconclusive" in lines
+    assert any(line.startswith("slow new 2 ") and line.endswith("%") for line in lines)
+    assert lines[-1] == "report: runs/quick/report.html"
+    assert "</html>" in Path("runs/quick/report.html").read_text()
+    assert max(map(len, said.out.splitlines())) <= 80
+    trained = [line for line in said.err.splitlines() if "training" in line]
+    assert trained[0] == f"toy/slow: training 2 members, 6 steps in {QUICK}/toy-slow"
+    assert len(said.err.splitlines()) == 4  # begun and done, per arm
+
+
+def test_json_holds_all_of_it(saltus, toy):
+    said = saltus("reproduce", "toy", "--json", "--seeds", 3, "--report", "page.html")
+    assert said.code == 0
+    found = said.document
+    assert found["report"] == "page.html" and Path("page.html").exists()
+    study = found["studies"][0]
+    first = study["findings"][0]
+    assert (first["verdict"], first["paper"]) == ("reproduced", "2")
+    assert len(first["quantities"][0]["values"]) == first["quantities"][0]["seeds"] == 6
+    assert [each["verdict"] for each in study["findings"][1:]] == ["not run", "inconclusive"]
+    for arm in study["arms"]:
+        assert arm["how"] == "new" and arm["error"] is None
+        assert [each["seed"] for each in arm["members"]] == [0, 1, 2]
+        assert arm["overhead"] == pytest.approx(arm["instrument_seconds"] / arm["seconds"])
+
+
+def test_a_finished_run_of_the_same_experiment_is_used_again(saltus, toy):
+    saltus("reproduce")
+    before = {path: path.stat().st_mtime_ns for path in QUICK.rglob("*") if path.is_file()}
+    said = saltus("reproduce", "toy")
+    assert said.code == 0
+    assert f"toy/slow: already trained: 2 members, 6 steps in {QUICK}/toy-slow" in said.err
+    assert before == {path: path.stat().st_mtime_ns for path in QUICK.rglob("*") if path.is_file()}
+    # another number of seeds is another experiment, and --fresh asks for one
+    for options in (["--seeds", 1], ["--seeds", 1, "--fresh"]):
+        saltus("reproduce", *options)
+    assert {run.name: len(run.seeds) for run in list_runs(QUICK)} == {
+        "toy-slow": 2, "toy-fast": 2, "toy-slow-2": 1, "toy-fast-2": 1, "toy-slow-3": 1,
+        "toy-fast-3": 1,
+    }  # fmt: skip
+
+
+def test_after_ctrl_c_the_same_command_continues(saltus, toy, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, "toy/fast", 3)
+        said = saltus("reproduce", "toy")
+    assert said.code == 130
+    assert said.err.splitlines()[-1] == (
+        "saltus: interrupted; nothing is lost: the same command continues"
+    )
+    assert open_run(QUICK / "toy-fast").status["state"] == "interrupted"
+    said = saltus("reproduce", "toy")
+    assert said.code == 0
+    assert "toy/slow: already trained" in said.err
+    assert "toy/fast: resuming 2 members, 6 steps, " in said.err and "% done, in" in said.err
+    broken = losses()
+    saltus("reproduce", "toy", "--root", "other")
+    unbroken = losses("other/quick/toy")
+    assert broken.keys() == unbroken.keys() == {"toy-slow", "toy-fast"}
+    assert all(np.array_equal(broken[name], unbroken[name]) for name in broken)
+
+
+def test_a_damaged_run_is_not_used_again(saltus, toy, flip):
+    saltus("reproduce")
+    flip(QUICK / "toy-slow/shards/000/metrics.log")
+    said = saltus("reproduce")
+    assert said.code == 0
+    assert f"{QUICK}/toy-slow is damaged (shards/000/metrics.log: " in said.err
+    assert verify(QUICK / "toy-slow-2").ok
+
+
+def test_an_arm_that_fails_leaves_the_others_and_exits_with_1(saltus, toy, monkeypatch):
+    import saltus.studies.reproduce as module
+
+    def fail(path: Path, progress: object) -> Run:
+        if path.name == "toy-slow":
+            raise SaltusError("disk full while writing x; nothing is lost")
+        return original(path, progress)
+
+    original = module.resume
+    monkeypatch.setattr(module, "resume", fail)
+    said = saltus("reproduce", "--json")
+    assert said.code == 1
+    assert said.err.splitlines()[-1] == (
+        "saltus: toy/slow failed: disk full while writing x; nothing is lost"
+    )
+    study = said.document["studies"][0]
+    assert [arm["error"] is None for arm in study["arms"]] == [False, True]
+    assert study["findings"][0]["verdict"] == "not run"
+    assert study["findings"][0]["reason"] == "arm slow was not run"
+    assert "failed" in saltus("reproduce").out
+
+
+def test_reproduce_is_a_function_too(toy, tmp_path):
+    outcome = reproduce(toy, "quick", tmp_path, seeds=1)
+    assert [each.how for each in outcome.outcomes] == ["new", "new"]
+    assert outcome.failures == [] and list(outcome.arms) == ["slow", "fast"]
+    assert all(run.status["state"] == "done" for run in outcome.arms.values())
+    assert [each.how for each in reproduce(toy, "quick", tmp_path, seeds=1).outcomes] == [
+        "reused",
+        "reused",
+    ]
+
+
+def test_seeds_replace_those_of_every_arm(toy):
+    assert {each.seeds for each in arms_of(toy, "quick").values()} == {(0, 1)}
+    assert {each.seeds for each in arms_of(toy, "quick", 3).values()} == {(0, 1, 2)}
