@@ -162,6 +162,7 @@ def test_an_arm_that_fails_leaves_the_others_and_exits_with_1(saltus, toy, monke
     assert said.err.splitlines()[-1] == (
         "saltus: toy/slow failed: disk full while writing x; nothing is lost"
     )
+    assert "toy/slow failed: disk full while writing x; nothing is lost" in said.err.splitlines()
     study = said.document["studies"][0]
     assert [arm["error"] is None for arm in study["arms"]] == [False, True]
     assert study["findings"][0]["verdict"] == "not run"

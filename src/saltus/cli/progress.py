@@ -60,7 +60,7 @@ class Board(Watcher):
             self.note(f"{label}: {VERBS[how]} {amount}{done} in {run.path}")
         if self.bars and how != "reused":
             self.task = self.bars.add_task(
-                label, total=self.steps, completed=self.mean_step, loss="-"
+                label, total=self.steps, completed=int(self.mean_step), loss="-"
             )
 
     def step(self, shard: int, step: int, loss: float) -> None:

@@ -128,6 +128,7 @@ def _train(
         run = open_run(path) if how == "reused" else resume(path, watcher.step)
     except SaltusError as problem:
         error = str(problem)
+        watcher.note(f"{label} failed: {error}")
     watcher.end(label, run)
     return ArmOutcome(arm, path, how, run, time.monotonic() - began, error)
 
