@@ -44,7 +44,10 @@ class Checkpoints(Record):
 
 
 class Engine(Record):
-    """How the ensemble is computed. On CPU eager no choice here changes a member by one bit."""
+    """How the ensemble is computed: `chunk` members together at most, in `workers` processes.
+
+    On CPU eager neither changes a member by one bit.
+    """
 
     device: str = "cpu"
     precision: Literal["float32", "float64", "bfloat16", "tf32"] = "float32"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ class Draws:
 
     With a single int as `seeds`, every draw has the shape asked for. With a sequence of K seeds
     it has a leading axis of K, and row k holds exactly the numbers that seed k alone would get.
-    Successive calls continue the same stream.
+    The n-th call is a pure function of (seed, stream, step, n) and its arguments.
     """
 
     def __init__(
@@ -34,54 +35,50 @@ class Draws:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.stacked = not isinstance(seeds, int)
-        members = [seeds] if isinstance(seeds, int) else list(seeds)
+        self.seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+        self.stream, self.step, self.calls = stream, step, 0
         self.device, self.dtype = torch.device(device), dtype
-        if self.device.type == "cpu":
-            self.generators = [_philox(seed, stream, step) for seed in members]
-        else:
-            self.generators = [_device_generator(s, stream, step, self.device) for s in members]
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Float[*shape] in [low, high); rounding can give `high` where low is not 0."""
-        return self._fill("uniform", shape) * (high - low) + low
+        return self._draw("uniform", shape) * (high - low) + low
 
     def normal(self, *shape: int) -> Tensor:
         """Float[*shape] standard normal."""
-        return self._fill("normal", shape)
+        return self._draw("normal", shape)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """Long[*shape] uniform on low, ..., high - 1."""
         if high <= low:
             raise ValueError(f"empty range [{low}, {high})")
-        rows = []
-        for generator in self.generators:
-            if isinstance(generator, np.random.Generator):
-                rows.append(torch.from_numpy(generator.integers(low, high, shape)))
-            else:
-                rows.append(
-                    torch.randint(low, high, shape, generator=generator, device=self.device)
-                )
-        return self._join(rows)
+        return self._draw("integers", shape, low, high)
 
     def permutation(self, length: int, *shape: int) -> Tensor:
         """Long[*shape, length]: independent uniform permutations of 0, ..., length - 1."""
-        keys = self._fill("uniform", (*shape, length))
-        return keys.argsort(dim=-1, stable=True)
+        return self._draw("uniform", (*shape, length)).argsort(dim=-1, stable=True)
 
-    def _fill(self, law: str, shape: tuple[int, ...]) -> Tensor:
-        rows = []
-        for generator in self.generators:
-            if isinstance(generator, np.random.Generator):
-                kind = np.float64 if self.dtype == torch.float64 else np.float32
-                draw = generator.random if law == "uniform" else generator.standard_normal
-                rows.append(torch.from_numpy(draw(shape, dtype=kind)).to(self.dtype))
-            else:
-                draw = torch.rand if law == "uniform" else torch.randn
-                rows.append(draw(shape, generator=generator, device=self.device, dtype=self.dtype))
-        return self._join(rows)
-
-    def _join(self, rows: list[Tensor]) -> Tensor:
+    def _draw(self, law: str, shape: tuple[int, ...], low: int = 0, high: int = 1) -> Tensor:
+        draw = self._philox if self.device.type == "cpu" else self._device
+        rows = [draw(seed, law, shape, low, high) for seed in self.seeds]
+        self.calls += 1
         return torch.stack(rows) if self.stacked else rows[0]
+
+    def _philox(self, seed: int, law: str, shape: tuple[int, ...], low: int, high: int) -> Tensor:
+        generator = _positioned(seed, self.stream, self.step, self.calls)
+        if law == "integers":
+            return torch.from_numpy(generator.integers(low, high, shape))
+        kind = np.float64 if self.dtype == torch.float64 else np.float32
+        draw = generator.random if law == "uniform" else generator.standard_normal
+        return torch.from_numpy(draw(shape, dtype=kind)).to(self.dtype)
+
+    def _device(self, seed: int, law: str, shape: tuple[int, ...], low: int, high: int) -> Tensor:
+        name = f"{_key(seed, self.stream)}\0{self.step}\0{self.calls}".encode()
+        word = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1
+        generator = torch.Generator(self.device).manual_seed(word)
+        if law == "integers":
+            return torch.randint(low, high, shape, generator=generator, device=self.device)
+        draw = torch.rand if law == "uniform" else torch.randn
+        return draw(shape, generator=generator, device=self.device, dtype=self.dtype)
 
 
 @lru_cache(maxsize=65536)
@@ -91,11 +88,17 @@ def _key(seed: int, stream: str) -> int:
     return int.from_bytes(digest, "little")
 
 
-def _philox(seed: int, stream: str, step: int) -> np.random.Generator:
-    # The step fills the counter's top word: a step may use 2^192 blocks before it meets the next.
-    return np.random.Generator(np.random.Philox(key=_key(seed, stream), counter=step << 192))
+def _positioned(seed: int, stream: str, step: int, call: int) -> np.random.Generator:
+    """The stream's generator at the first number of a call; moving it costs a microsecond."""
+    generator, state = _generator(seed, stream)
+    # A call may use 2^128 blocks before it meets the next, a step 2^64 calls.
+    state["state"]["counter"][:] = (0, 0, call, step)
+    generator.bit_generator.state = state
+    return generator
 
 
-def _device_generator(seed: int, stream: str, step: int, device: torch.device) -> torch.Generator:
-    word = hashlib.blake2b(f"{_key(seed, stream)}\0{step}".encode(), digest_size=8).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(word, "little") >> 1)
+@lru_cache(maxsize=4096)
+def _generator(seed: int, stream: str) -> tuple[np.random.Generator, dict[str, Any]]:
+    """A generator and its untouched state (an empty buffer) to write a counter into."""
+    generator = np.random.Generator(np.random.Philox(key=_key(seed, stream)))
+    return generator, dict(generator.bit_generator.state)

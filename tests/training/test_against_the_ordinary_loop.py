@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_experiments import tiny
 from torch import nn
 
 from saltus.models.base import initial_parameters
 from saltus.random import Draws
 from saltus.training.ensemble import Ensemble
+from tiny_experiments import tiny
 
 OPTIMIZERS = {
     "adam": (

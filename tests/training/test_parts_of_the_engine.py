@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_experiments import BASE, tiny
 from torch import nn
 
 from saltus.experiment import Experiment
@@ -18,6 +17,7 @@ from saltus.training.ensemble import Ensemble
 from saltus.training.layout import ALIGNMENT, Layout
 from saltus.training.plan import plan
 from saltus.training.schedules import Schedule
+from tiny_experiments import BASE, tiny
 
 shapes = st.dictionaries(
     st.text("abcdef", min_size=1, max_size=3),

@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_experiments import tiny, trajectory
 
 from saltus.experiment import Experiment, Member
 from saltus.training.ensemble import Ensemble
 from saltus.training.isolation import is_separable
 from saltus.training.plan import plan
+from tiny_experiments import tiny, trajectory
 
 STEPS = 4
 SETTINGS = {

@@ -26,6 +26,7 @@ from saltus.runs.layout import (
 from saltus.runs.locks import is_held
 from saltus.runs.merge import Series, merge
 from saltus.runs.shard import Shard, size_of
+from saltus.transitions.drop import Drop, drops
 
 
 class Run:
@@ -119,6 +120,11 @@ class Run:
             shape = found.values.shape[2:]
             raise SaltusError(f"metric {name} is not a scalar but has shape {shape}: use array")
         return Series(name, found.steps, found.values.astype(np.float64))
+
+    def transitions(self, name: str, floor: float = 0.0, **rule: Any) -> list[Drop]:
+        """Plateau level and drop step of each member in a scalar metric; see `transitions.drop`."""
+        series = self.series(name)
+        return drops(series.steps, series.values, floor, **rule)
 
     def array(self, name: str) -> Series:
         """Any metric: steps [S], values [members, S, *shape] in the type they were recorded in."""

@@ -21,11 +21,13 @@ from saltus.tasks.base import Batch
 from saltus.training.layout import Layout
 from saltus.training.lift import lift, lift_edit
 
+Pieces = tuple[list[Tensor], list[Tensor], list[list[Tensor]]]
+
 
 class Ensemble:
     """The state of K members and the three things a step does: draw, differentiate, update."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], initialise: bool = True) -> None:
         first = members[0].experiment
         self.members, self.experiment = list(members), first
         self.task, self.device, self.dtype = first.task, first.engine.device, first.engine.dtype
@@ -41,14 +43,18 @@ class Ensemble:
         # Members whose loss stopped being finite are frozen where they were.
         self.diverged: dict[int, int] = {}
         self.updates = [0] * len(members)
-        self.flat = torch.zeros(len(members), self.layout.size, device=self.device, dtype=self.dtype)
+        self.pieces: dict[tuple[int, tuple[str, ...]], Pieces] = {}
+        self.flat = torch.zeros(
+            len(members), self.layout.size, device=self.device, dtype=self.dtype
+        )
         self.gradient = torch.zeros_like(self.flat)
         self.slots = [torch.zeros_like(self.flat) for _ in range(first.optimizer.slots)]
         self.parameters = self.layout.views(self.flat)
         self.gradients = self.layout.views(self.gradient)
         self.leaves = [view.requires_grad_() for view in self.parameters.values()]
         self.knobs = [self._stack_knobs(index) for index in range(len(first.interventions))]
-        self.initialise()
+        if initialise:
+            self.initialise()
 
     def initialise(self) -> None:
         """Step 0: every member's start is a function of its own seed and settings."""
@@ -106,19 +112,13 @@ class Ensemble:
             if row in self.diverged:
                 continue
             optimizer, total = member.experiment.optimizer, member.experiment.steps
-            pieces = self._moving(member, step)
-            gradients = [self.gradient[row, piece] for piece in pieces]
+            parameters, gradients, slots = self._moving(row, step)
             scale = optimizer.clip_scale(gradients) if gradients else None
             if scale is not None:
                 torch._foreach_mul_(gradients, scale)
             self.updates[row] += 1
-            optimizer.update(
-                [self.flat[row, piece] for piece in pieces],
-                gradients,
-                [[slot[row, piece] for piece in pieces] for slot in self.slots],
-                self.updates[row],
-                optimizer.learning_rate * optimizer.schedule.at(step, total),
-            )
+            rate = optimizer.learning_rate * optimizer.schedule.at(step, total)
+            optimizer.update(parameters, gradients, slots, self.updates[row], rate)
 
     def state(self) -> dict[str, Tensor]:
         """All that a resumed run needs: named stacked parameters and `state/...`."""
@@ -146,11 +146,20 @@ class Ensemble:
         lower = self.experiment.engine.precision == "bfloat16"
         return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=lower)
 
-    def _moving(self, member: Member, step: int) -> list[slice]:
+    def _moving(self, row: int, step: int) -> Pieces:
+        """The contiguous pieces of a row that move at a step: parameters, gradients, slots."""
         frozen: list[str] = []
-        for intervention in member.experiment.interventions:
+        for intervention in self.members[row].experiment.interventions:
             frozen += intervention.frozen(self.names, step)
-        return self.layout.pieces(frozen)
+        key = (row, tuple(frozen))
+        if key not in self.pieces:
+            where = self.layout.pieces(frozen)
+            self.pieces[key] = (
+                [self.flat[row, piece] for piece in where],
+                [self.gradient[row, piece] for piece in where],
+                [[slot[row, piece] for piece in where] for slot in self.slots],
+            )
+        return self.pieces[key]
 
     def _stack_knobs(self, index: int) -> dict[str, Tensor]:
         parts = [member.experiment.interventions[index] for member in self.members]
@@ -164,9 +173,7 @@ class Ensemble:
 
     def _edit(self, index: int, step: int, repeat: int) -> Edit:
         intervention, task = self.experiment.interventions[index], self.task
-        knobs = {
-            name: value.repeat_interleave(repeat) for name, value in self.knobs[index].items()
-        }
+        knobs = {name: value.repeat_interleave(repeat) for name, value in self.knobs[index].items()}
         moment = torch.full((len(self.members) * repeat,), step, device=self.device)
 
         def edit(site: str, value: Tensor, own: dict[str, Tensor], now: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def train(members: Sequence[Member], writer: ShardWriter, report: Report | None 
     and the instruments on that state; row `steps` describes the final state.
     """
     experiment = members[0].experiment
-    ensemble, steps = Ensemble(members), experiment.steps
+    ensemble, steps = Ensemble(members, initialise=False), experiment.steps
     start = restore(ensemble, writer)
     clock = Clock(*writer.spent)
     writer.status(state="running", step=start)
@@ -77,9 +77,10 @@ def save(ensemble: Ensemble, writer: ShardWriter, step: int) -> None:
 
 
 def restore(ensemble: Ensemble, writer: ShardWriter) -> int:
-    """Load the newest sound checkpoint; returns its step, 0 where there is none."""
+    """Load the newest sound checkpoint and return its step; where there is none, start at 0."""
     found = writer.resume()
     if found is None:
+        ensemble.initialise()
         return 0
     step, tensors = found
     ensemble.restore({name: torch.from_numpy(value) for name, value in tensors.items()})

@@ -7,7 +7,7 @@ the other members do. Elsewhere a plain formula does the same arithmetic.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -92,10 +92,10 @@ class Adam(Optimizer):
                 maximize=False,
             )
         else:
-            for row in zip(parameters, gradients, *state, strict=True):
-                self._plain(*row, count, rate)
+            for piece in zip(parameters, gradients, state[0], state[1], strict=True):
+                self._plain(*piece, count, rate)
 
-    _fused: ClassVar = staticmethod(torch._fused_adam_)
+    _fused: ClassVar[Any] = staticmethod(torch._fused_adam_)
 
     def _plain(self, parameter, gradient, first, second, count, rate) -> None:
         beta1, beta2 = self.betas
@@ -114,7 +114,7 @@ class AdamW(Adam):
 
     kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]
     weight_decay: float = Field(default=0.01, ge=0)
-    _fused: ClassVar = staticmethod(torch._fused_adamw_)
+    _fused: ClassVar[Any] = staticmethod(torch._fused_adamw_)
 
     def _decay(self, parameter: Tensor, gradient: Tensor, rate: float) -> Tensor:
         parameter.mul_(1 - rate * self.weight_decay)

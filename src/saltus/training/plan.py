@@ -19,7 +19,7 @@ from saltus.experiment import Experiment
 from saltus.training.ensemble import Ensemble
 from saltus.training.isolation import is_separable
 
-CACHE = 2 << 20  # bytes: the largest activation of a chunk should stay near one core's L2
+CHUNK_BYTES = 4 << 20  # the largest activation of a chunk: beyond it the cache costs more
 DEVICE_SHARE = 0.5  # of free accelerator memory that a chunk may take
 
 
@@ -35,9 +35,8 @@ def plan(experiment: Experiment) -> Plan:
 
     `engine.chunk` is an upper bound: shapes that cannot be stacked bit for bit run one by one.
     """
-    count, engine = len(experiment.members()), experiment.engine
+    count, engine, wanted = len(experiment.members()), experiment.engine, workers(experiment)
     on_cpu = torch.device(engine.device).type == "cpu"
-    wanted = engine.workers if engine.workers != "auto" else (cores() if on_cpu else 1)
     if count == 1:
         return Plan([[0]], 1)
     probe = single(experiment)
@@ -54,18 +53,26 @@ def plan(experiment: Experiment) -> Plan:
     return Plan(shards, min(wanted, len(shards)))
 
 
+def workers(experiment: Experiment) -> int:
+    """Processes to train in, each with one thread: one per core, one for an accelerator."""
+    if experiment.engine.workers != "auto":
+        return experiment.engine.workers
+    return cores() if torch.device(experiment.engine.device).type == "cpu" else 1
+
+
 def comfortable_chunk(probe: Ensemble) -> int:
     """Members per chunk for which the largest saved activation stays near the cache's size."""
-    largest, total, state = footprint(probe)
+    largest, total = activations(probe)
     device = torch.device(probe.device)
     if device.type == "cpu":
-        return max(1, CACHE // max(1, largest))
+        return max(1, CHUNK_BYTES // max(1, largest))
     free, _ = torch.cuda.mem_get_info(device)
+    state = probe.flat.numel() * probe.flat.element_size() * (2 + len(probe.slots))
     return max(1, int(free * DEVICE_SHARE) // (2 * total + state))
 
 
-def footprint(probe: Ensemble) -> tuple[int, int, int]:
-    """One member's bytes: largest activation saved for backward, all of them, and its state."""
+def activations(probe: Ensemble) -> tuple[int, int]:
+    """Bytes that a single member's step saves for the backward pass: largest tensor, and all."""
     sizes: list[int] = [0]
 
     def note(value: Tensor) -> Tensor:
@@ -75,14 +82,15 @@ def footprint(probe: Ensemble) -> tuple[int, int, int]:
     batch = probe.draw("data", 0, probe.experiment.batch)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
         probe.losses(probe.parameters, batch, probe.tape(0))
-    row = probe.flat.numel() * probe.flat.element_size()
-    return max(sizes), sum(sizes), row * (2 + len(probe.slots))
+    return max(sizes), sum(sizes)
 
 
 def single(experiment: Experiment) -> Ensemble:
     """The first member alone, computed eagerly: what the plan is measured on."""
     engine = experiment.engine.model_copy(update={"compile": False})
-    return Ensemble(experiment.model_copy(update={"engine": engine}).members()[:1])
+    return Ensemble(
+        experiment.model_copy(update={"engine": engine}).members()[:1], initialise=False
+    )
 
 
 def cores() -> int:

@@ -19,9 +19,7 @@ from saltus.tasks.base import Batch
 from saltus.training.ensemble import Ensemble
 
 
-def measure(
-    ensemble: Ensemble, instruments: Sequence[Instrument], step: int
-) -> dict[str, Tensor]:
+def measure(ensemble: Ensemble, instruments: Sequence[Instrument], step: int) -> dict[str, Tensor]:
     """All results at a step, {name: [members, *shape]}.
 
     Instruments that need gradients read `ensemble.gradients`, the training gradient of this step:

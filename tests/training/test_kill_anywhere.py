@@ -1,0 +1,165 @@
+"""Promise 2: after SIGKILL at any instant, a resumed run ends bit-identical to the unbroken one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import killing
+from saltus.errors import SaltusError
+from saltus.experiment import Experiment
+from saltus.runs import RunWriter, open_run, verify
+from saltus.training.launch import create, resume, start
+from tiny_experiments import tiny
+
+STEPS = 120
+
+
+def experiment() -> Experiment:
+    return tiny(
+        steps=STEPS,
+        seeds=2,
+        instruments=[{"kind": "evaluation", "cadence": 10}, {"kind": "norms", "cadence": 7}],
+        checkpoints={"every": 40, "rescue": 10},
+        engine={"workers": 1, "chunk": 1},
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return contents(start(experiment(), tmp_path_factory.mktemp("unbroken")).path)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Everything of a run that is not wall-clock."""
+    wall_clock = {"status.json", "lock", "provenance.json", "manifest.json"}
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name not in wall_clock
+    }
+
+
+def killed_until_done(path: Path, kills: int, seed: int) -> int:
+    """Kill at random instants, in rounds, until `kills` processes have died; then finish."""
+    command = [sys.executable, killing.__file__, str(path), str(kills), str(seed), "0.25"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    resume(path)
+    return int(done.stdout)
+
+
+def assert_unbroken(path: Path, unbroken: dict[str, bytes]) -> None:
+    mine = contents(path)
+    assert mine.keys() == unbroken.keys()
+    assert [name for name in mine if mine[name] != unbroken[name]] == []
+    report = verify(path)
+    assert report.ok, report.problems
+
+
+def test_many_kills_leave_no_trace(tmp_path: Path, unbroken: dict[str, bytes]) -> None:
+    died, seed = 0, 0
+    while died < 20:
+        path = create(experiment(), tmp_path)
+        died += killed_until_done(path, 20, seed)
+        seed += 1
+        assert_unbroken(path, unbroken)
+
+
+@pytest.mark.torture
+def test_torture(tmp_path: Path, unbroken: dict[str, bytes]) -> None:
+    wanted, died, seed = int(os.environ.get("SALTUS_TORTURE_COUNT", "200")), 0, 1000
+    while died < wanted:
+        path = create(experiment(), tmp_path)
+        died += killed_until_done(path, min(20, wanted - died), seed)
+        seed += 1
+        assert_unbroken(path, unbroken)
+
+
+def interrupted(tmp_path: Path) -> Path:
+    """A run that stopped at step 75 or so, with a torn line of work behind it."""
+    path = create(experiment(), tmp_path)
+
+    class Enough(Exception):
+        pass
+
+    def stop(shard: int, step: int, loss: float) -> None:
+        if step >= 75:
+            raise Enough
+
+    with pytest.raises(Enough):
+        resume(path, stop)
+    return path
+
+
+def test_a_truncated_metrics_file_is_mended(tmp_path, unbroken) -> None:
+    path = interrupted(tmp_path)
+    log = path / "shards" / "000" / "metrics.log"
+    os.truncate(log, log.stat().st_size - 5)
+    resume(path)
+    assert_unbroken(path, unbroken)
+
+
+def test_a_truncated_checkpoint_is_passed_over(tmp_path, unbroken) -> None:
+    path = interrupted(tmp_path)
+    newest = max((path / "shards" / "000" / "checkpoints").glob("*.safetensors"))
+    os.truncate(newest, newest.stat().st_size // 2)
+    resume(path)
+    assert_unbroken(path, unbroken)
+
+
+def test_a_second_process_on_a_run_is_refused_and_does_no_harm(tmp_path, unbroken) -> None:
+    path = interrupted(tmp_path)
+    with RunWriter(path), pytest.raises(SaltusError) as caught:
+        resume(path)
+    assert str(os.getpid()) in str(caught.value) and "\n" not in str(caught.value)
+    resume(path)
+    assert_unbroken(path, unbroken)
+
+
+def test_a_full_disk_stops_the_run_with_one_line_and_loses_nothing(
+    tmp_path, unbroken, monkeypatch
+) -> None:
+    path = create(experiment(), tmp_path)
+    real, left = os.write, [40]
+
+    def write(file: int, data: bytes) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return real(file, data)
+
+    with monkeypatch.context() as patch, pytest.raises(SaltusError) as caught:
+        patch.setattr(os, "write", write)
+        resume(path)
+    assert "disk full" in str(caught.value) and "saltus resume" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    resume(path)
+    assert_unbroken(path, unbroken)
+
+
+def test_workers_die_with_their_parent_and_the_run_resumes(tmp_path, unbroken) -> None:
+    path = create(experiment().override({"engine.workers": 2}), tmp_path)
+    script = tmp_path / "go.py"
+    script.write_text(
+        "from saltus.training.launch import resume\n"
+        f"if __name__ == '__main__':\n    resume({str(path)!r})\n"
+    )
+    parent = subprocess.Popen([sys.executable, str(script)])
+    while parent.poll() is None and not any(shard.step for shard in open_run(path).shards):
+        time.sleep(0.02)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    resume(path)  # waits for a dying worker's lock, and is refused if one lives on
+    mine = contents(path)
+    # Chains and logs differ, for they begin with the experiment, which names its workers.
+    for name, data in unbroken.items():
+        if name.endswith(".safetensors"):
+            assert mine[name] == data
+    assert verify(path).ok
