@@ -46,7 +46,7 @@ def test_every_parameter_of_the_decoder_has_a_group():
         (["*"], lambda n: True),
         ([], lambda n: False),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, list) else "chosen",
 )
 def test_patterns_select_groups_heads_of_groups_and_names(patterns, chosen):
     assert select(NAMES, patterns) == [name for name in NAMES if chosen(name)]

@@ -14,6 +14,9 @@ from saltus.models.sites import Tape
 from saltus.tasks.base import Batch, Task
 
 
+NO_TASK = Task(kind="none")  # for instruments that ask nothing of one
+
+
 def read(
     module: nn.Module,
     instruments: Sequence[Instrument],
@@ -34,7 +37,7 @@ def read(
         for name, value in module.named_parameters()
     }
     for instrument in instruments:
-        needs = instrument.needs(task) if task is not None else _blind_needs(instrument)
+        needs = instrument.needs(task or NO_TASK)
         looks = needs.sites or needs.outputs or needs.generated
         if looks and (task is None or batch is None):
             raise SaltusError(f"instrument {instrument.kind}: it needs a task and a batch")
@@ -45,7 +48,7 @@ def read(
             )
         seen = _look(module, needs, task, batch) if task is not None and looks else {}
         reading = Reading(
-            task=task,  # type: ignore[arg-type]
+            task=task or NO_TASK,
             parameters=parameters,
             gradients=gradients,
             batch=batch or {},
@@ -76,11 +79,3 @@ def _look(module: nn.Module, needs: Needs, task: Task, batch: Batch | None) -> M
 def _call(module: nn.Module, inputs: Tensor, tape: Tape) -> Tensor:
     taped = len(signature(module.forward).parameters) > 1
     return module(inputs, tape) if taped else module(inputs)
-
-
-def _blind_needs(instrument: Instrument) -> Needs:
-    """Without a task only instruments that ask nothing of it can say what they need."""
-    try:
-        return instrument.needs(None)  # type: ignore[arg-type]
-    except AttributeError:
-        return Needs(outputs=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +42,7 @@ class Attention(nn.Module):
         if self.normaliser == "softmax" and not explicit and x.shape[-2] >= FUSED_FROM:
             heads = fused_softmax_attention(query, key, value, self.causal)
         else:
-            scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+            scores = (query @ key.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)
             scores = tape(f"{name}.scores", scores)
             pattern = normalise(scores, self.normaliser, self.causal)
             heads = tape(pattern_site, pattern) @ value
@@ -68,12 +68,12 @@ def normalise(
     scores: Float[Tensor, "*batch head query key"], normaliser: Normaliser, causal: bool
 ) -> Float[Tensor, "*batch head query key"]:
     """The attention weights of some scores."""
-    if causal:
-        future = _future(scores.shape[-2], scores.shape[-1], scores.device)
-        scores = scores.masked_fill(future, 0.0 if normaliser == "linear" else float("-inf"))
+    future = _future(scores.shape[-2], scores.shape[-1], scores.device) if causal else None
     if normaliser == "linear":
-        return scores
-    return scores.softmax(-1) if scores.shape[-1] >= FUSED_FROM else _SmallSoftmax.apply(scores)
+        return scores if future is None else scores.masked_fill(future, 0.0)
+    if scores.shape[-1] < FUSED_FROM:
+        return _SmallSoftmax.apply(scores, future)
+    return (scores if future is None else scores.masked_fill(future, float("-inf"))).softmax(-1)
 
 
 def fused_softmax_attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
@@ -94,19 +94,20 @@ class _SmallSoftmax(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(scores: Tensor) -> Tensor:
-        weights = (scores - scores.amax(-1, keepdim=True)).exp()
-        return weights / weights.sum(-1, keepdim=True)
+    def forward(scores: Tensor, masked: Tensor | None) -> Tensor:
+        weights = scores.clone() if masked is None else scores.masked_fill(masked, float("-inf"))
+        weights.sub_(weights.amax(-1, keepdim=True)).exp_()
+        return weights.div_(weights.sum(-1, keepdim=True))
 
     @staticmethod
-    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         ctx.save_for_backward(output)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (weights,) = ctx.saved_tensors
-        flow = gradient * weights
-        return flow - weights * flow.sum(-1, keepdim=True)
+        flow = gradient * weights  # zero where masked
+        return flow - weights * flow.sum(-1, keepdim=True), None
 
 
 def _future(queries: int, keys: int, device: torch.device) -> Tensor:
