@@ -13,7 +13,6 @@ from saltus.instruments.base import Instrument, Needs, Reading
 from saltus.models.sites import Tape
 from saltus.tasks.base import Batch, Task
 
-
 NO_TASK = Task(kind="none")  # for instruments that ask nothing of one
 
 
