@@ -18,7 +18,7 @@ from saltus.errors import FieldProblem, SaltusError, explain
 from saltus.instruments.base import AnyInstrument
 from saltus.interventions.base import AnyIntervention
 from saltus.models.base import AnyModel
-from saltus.parts import Record
+from saltus.parts import Record, with_numbers
 from saltus.tasks.base import AnyTask
 from saltus.training.optimizers import Adam, AnyOptimizer
 
@@ -106,7 +106,9 @@ class Experiment(Record):
     batch: int = Field(ge=1)
     evaluation_batch: int = Field(default=64, ge=1)
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds)] = (0,)
-    vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    vary: Annotated[dict[str, tuple[Any, ...]], BeforeValidator(with_numbers)] = Field(
+        default_factory=dict
+    )
     checkpoints: Checkpoints = Checkpoints()
     engine: Engine = Engine()
 

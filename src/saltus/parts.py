@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from saltus.errors import FieldProblem, explain, unknown
+
+# What YAML 1.1 takes for text and people mean as a number.
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 class Record(BaseModel):
@@ -65,3 +69,12 @@ def discover(package: str, path: list[str]) -> None:
     """Import every module of a package, so that one new file is one new Part."""
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")
+
+
+def with_numbers(value: Any) -> Any:
+    """Plain data with texts like `1e-4` as numbers: YAML 1.1 reads them as text."""
+    if isinstance(value, list):
+        return [with_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {key: with_numbers(item) for key, item in value.items()}
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value

@@ -106,7 +106,7 @@ def test_ctrl_c_leaves_a_run_that_resume_continues(saltus, tiny, run, monkeypatc
     assert open_run("runs/stopped").status["state"] == "interrupted"
     said = saltus("resume", "stopped")
     assert said.code == 0
-    assert "stopped: resuming 2 members, 6 steps, 25% done, in runs/stopped" in said.err
+    assert "stopped: resuming 2 members, 6 steps, 50% done, in runs/stopped" in said.err
     series = [open_run(path).series("loss/train").values for path in ("runs/stopped", run)]
     assert np.array_equal(*series)
     assert saltus("verify", "stopped").code == 0

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saltus.models.base import initial_parameters
+from saltus.models.transformer import Decoder
 from saltus.random import Draws
 from saltus.tasks import SequenceTask, Task
 from saltus.tasks.moving_window_sum import MovingWindowSum
@@ -119,3 +121,19 @@ def test_a_task_that_leaves_something_out_is_named(family):
             Unfinished().sample(Draws(0, "data"), 1)
     finally:
         Task.registry.pop("unfinished", None)
+
+
+@given(seed=st.integers(0, 50), width=st.sampled_from([4, 8]), length=st.integers(2, 7))
+def test_decoding_a_causal_model_at_once_is_decoding_it_token_by_token(seed, width, length):
+    task = MovingWindowSum(length=length, alphabet=3, modulus=4)
+    config = Decoder(width=width, heads=2, depth=2, initial_deviation=1.0)
+    module = config.build(task.interface).double()
+    module.load_state_dict(initial_parameters(config, module, seed, dtype=torch.float64))
+    batch = task.sample(Draws(seed, "evaluation"), 9)
+    with torch.no_grad():
+        slow = task.generate(module, batch)
+        assert torch.equal(task.generate(module, batch, causal=True), slow)
+        # The guess it starts from is forgotten: another one leads to the same answer.
+        wrong = {**batch, "inputs": batch["inputs"].clone()}
+        wrong["inputs"][..., task.prompt_length :] = 0
+        assert torch.equal(task.generate(module, wrong, causal=True), slow)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 import yaml
 
 from saltus.errors import SaltusError, unknown
+from saltus.parts import with_numbers
 
 if TYPE_CHECKING:
     from saltus.experiment import Experiment
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 ROOT = Path("runs")
 SCALES = ("quick", "paper")
-# YAML 1.1 reads 1e-3 as text; on a command line it is a number.
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Root = Annotated[Path, typer.Option("--root", metavar="DIR", help="Where the runs are.")]
 Scale = Annotated[
@@ -95,7 +92,7 @@ def load_experiment(text: str, scale: str) -> Experiment:
 def value_of(text: str, where: str) -> Any:
     """A value written as YAML: 3, 1e-3, true, null, [1, 2], {kind: adam, learning_rate: 1e-3}."""
     try:
-        return _with_numbers(yaml.safe_load(text))
+        return with_numbers(yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise SaltusError(
             f"{where}: '{text}' is not YAML: {' '.join(str(error).split())}"
@@ -126,11 +123,3 @@ def variations(texts: list[str]) -> dict[str, list[Any]]:
         values = value if value.lstrip().startswith("[") else f"[{value}]"
         found[field] = value_of(values, f"--vary {field}")
     return found
-
-
-def _with_numbers(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_with_numbers(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _with_numbers(item) for key, item in value.items()}
-    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value

@@ -38,6 +38,11 @@ class Model(Part):
     stackable: ClassVar[bool] = False
     initial_scale: float = Field(default=1.0, ge=0.0, description="multiplies every random start")
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether an output can depend on later inputs is ruled out."""
+        return False
+
     def build(self, interface: Interface) -> nn.Module:
         """The module, parameters not yet initialised."""
         raise NotImplementedError(type(self).__name__)

@@ -44,6 +44,10 @@ class Decoder(Model):
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         return self
 
+    @property
+    def is_causal(self) -> bool:
+        return self.causal
+
     def build(self, interface: Interface) -> nn.Module:
         return Transformer(self, interface)
 

@@ -51,13 +51,12 @@ class Shard:
     @property
     def step(self) -> int:
         """How far it says it is, without proof."""
-        status = self.status
-        if "step" in status:
-            return status["step"]
+        said = self.status.get("step", 0)
         try:
-            return json.loads(self.files.chain.read_bytes().splitlines()[-1])["step"]
+            last = self.files.chain.read_bytes().splitlines()[-1]
+            return max(said, json.loads(last)["step"])
         except (OSError, ValueError, LookupError, TypeError):
-            return 0
+            return said
 
     @property
     def log(self) -> Log:

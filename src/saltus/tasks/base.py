@@ -43,8 +43,11 @@ class Task(Part):
         """Named scalars per member, e.g. `accuracy`; empty axes are the leading ones."""
         return {}
 
-    def generate(self, apply: Apply, batch: Batch) -> Tensor | None:
-        """What the model writes on its own, for tasks that have an output part to write."""
+    def generate(self, apply: Apply, batch: Batch, causal: bool = False) -> Tensor | None:
+        """What the model writes on its own, for tasks that have an output part to write.
+
+        `causal` says that outputs do not depend on later inputs, which may save passes.
+        """
         return None
 
     def output_rows(self) -> slice | None:

@@ -68,13 +68,32 @@ class SequenceTask(Task):
         """The right answer tokens."""
         return batch["targets"][..., self.output_rows()]
 
-    def generate(self, apply: Apply, batch: Batch) -> Int[Tensor, "*batch answer"]:
-        """Greedy decoding of the answer after the prompt."""
-        tokens = batch["inputs"][..., : self.prompt_length]
+    def generate(
+        self, apply: Apply, batch: Batch, causal: bool = False
+    ) -> Int[Tensor, "*batch answer"]:
+        """Greedy decoding of the answer after the prompt.
+
+        A causal model's greedy answer is the one fixed point of predicting all answer tokens at
+        once from a guess: the first is right after one pass, the first two after two, so
+        `answer_length` passes suffice and a few usually do. The guess begins with the right
+        answer, which only decides how soon the fixed point is reached. Any other model is decoded
+        token by token.
+        """
+        if not causal:
+            tokens = batch["inputs"][..., : self.prompt_length]
+            for _ in range(self.answer_length):
+                following = apply(tokens)[..., -1, :].argmax(-1, keepdim=True)
+                tokens = torch.cat([tokens, following], dim=-1)
+            return tokens[..., self.prompt_length :]
+        tokens, rows = batch["inputs"], self.output_rows()
+        answer = self.answer(batch)
         for _ in range(self.answer_length):
-            following = apply(tokens)[..., -1, :].argmax(-1, keepdim=True)
-            tokens = torch.cat([tokens, following], dim=-1)
-        return tokens[..., self.prompt_length :]
+            answer = apply(tokens)[..., rows, :].argmax(-1)
+            following = torch.cat([tokens[..., : self.prompt_length], answer[..., :-1]], dim=-1)
+            if torch.equal(following, tokens):
+                break
+            tokens = following
+        return answer
 
 
 def token_losses(

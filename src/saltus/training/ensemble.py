@@ -37,6 +37,8 @@ class Ensemble:
         self.names = list(shapes)
         self.layout = Layout(shapes, self.dtype)
         self.lifted = lift(self.module, first.model.stackable)
+        if first.engine.precision == "tf32":
+            torch.set_float32_matmul_precision("high")  # for this process: PyTorch has no other way
         self.forward = self.losses
         if first.engine.compile:
             self.forward = torch.compile(self.losses, dynamic=False)

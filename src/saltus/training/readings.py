@@ -58,7 +58,9 @@ def observe(ensemble: Ensemble, needs: Needs, step: int) -> dict[str, object]:
         if needs.generated:
             tape = ensemble.tape(step)
             shared["generated"] = task.generate(
-                lambda inputs: ensemble.lifted(parameters, inputs, tape), batch
+                lambda inputs: ensemble.lifted(parameters, inputs, tape),
+                batch,
+                causal=ensemble.experiment.model.is_causal,
             )
     if needs.sample_gradients:
         shared["sample_gradients"] = sample_gradients(ensemble, batch, step, needs.sample_gradients)
