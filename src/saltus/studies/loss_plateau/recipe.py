@@ -17,7 +17,9 @@ from saltus.tasks.moving_window_sum import MovingWindowSum
 from saltus.training.optimizers import Adam
 
 SEEDS = 8
-STEPS = {"paper": (400, 200, 400), "quick": (560, 280, 840)}
+# Of the baseline, c = 10 and c = 0.2. The paper trains them for 400, 400 and 2000 steps; the claims
+# on the last two look no further than this.
+STEPS = {"paper": (400, 200, 480), "quick": (560, 280, 840)}
 CHANGED = (
     "width 64 for 256, batch 64 for 256, learning rate 1e-3 for 1e-4, an initial deviation of "
     "0.04 for 0.02, which keeps 0.02 sqrt(256 / width) and so the size of the first attention "
