@@ -45,6 +45,9 @@ class Ensemble:
         # Members whose loss stopped being finite are frozen where they were.
         self.diverged: dict[int, int] = {}
         self.updates = [0] * len(members)
+        self.optimizers = [member.experiment.optimizer for member in members]
+        # Members with equal numbers here have equal optimisers.
+        self.settings = [self.optimizers.index(optimizer) for optimizer in self.optimizers]
         self.pieces: dict[tuple[int, tuple[str, ...]], Pieces] = {}
         self.flat = torch.zeros(
             len(members), self.layout.size, device=self.device, dtype=self.dtype
@@ -109,18 +112,29 @@ class Ensemble:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """One optimiser step of every member that has not diverged."""
-        for row, member in enumerate(self.members):
+        """One optimiser step of every member that has not diverged.
+
+        Members with equal settings share a call of the kernel, which takes their rows one by one.
+        """
+        together: dict[tuple[int, int], Pieces] = {}
+        for row in range(len(self.members)):
             if row in self.diverged:
                 continue
-            optimizer, total = member.experiment.optimizer, member.experiment.steps
+            self.updates[row] += 1
             parameters, gradients, slots = self._moving(row, step)
-            scale = optimizer.clip_scale(gradients) if gradients else None
+            scale = self.optimizers[row].clip_scale(gradients) if gradients else None
             if scale is not None:
                 torch._foreach_mul_(gradients, scale)
-            self.updates[row] += 1
-            rate = optimizer.learning_rate * optimizer.schedule.at(step, total)
-            optimizer.update(parameters, gradients, slots, self.updates[row], rate)
+            key = (self.settings[row], self.updates[row])
+            shared = together.setdefault(key, ([], [], [[] for _ in self.slots]))
+            shared[0].extend(parameters)
+            shared[1].extend(gradients)
+            for all_slots, own in zip(shared[2], slots, strict=True):
+                all_slots.extend(own)
+        for (setting, count), pieces in together.items():
+            optimizer = self.optimizers[self.settings.index(setting)]
+            rate = optimizer.learning_rate * optimizer.schedule.at(step, self.experiment.steps)
+            optimizer.update(*pieces, count, rate)
 
     def state(self) -> dict[str, Tensor]:
         """All that a resumed run needs: named stacked parameters and `state/...`."""

@@ -22,8 +22,9 @@ def lift(module: nn.Module, stackable: bool) -> Lifted:
     sites. Both fill the tape with stacked values and give the same numbers to rounding.
     """
     if stackable:
+        # Looking for tied weights at each call costs as much as several layers; ours have none.
         return lambda parameters, inputs, tape=SILENT: functional_call(
-            module, dict(parameters), (inputs, tape)
+            module, dict(parameters), (inputs, tape), tie_weights=False
         )
     taped = len(inspect.signature(module.forward).parameters) > 1
 
