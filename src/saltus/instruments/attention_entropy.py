@@ -27,7 +27,7 @@ class AttentionEntropy(Instrument):
 
     kind: Literal["attention-entropy"] = "attention-entropy"
     normalised: bool = False
-    cadence: AnyCadence = Cadence(every=100)
+    cadence: AnyCadence = Cadence(every=200)
 
     def needs(self, task: Task) -> Needs:
         return Needs(sites=PATTERNS)

@@ -26,7 +26,7 @@ class Evaluation(Instrument):
 
     kind: Literal["evaluation"] = "evaluation"
     generate: bool = True
-    cadence: AnyCadence = Cadence(every=500)  # the model writes: many forward passes
+    cadence: AnyCadence = Cadence(every=1000)  # the model writes: many forward passes
 
     def needs(self, task: Task) -> Needs:
         return Needs(outputs=True, generated=self.generate and writes(task))

@@ -21,7 +21,7 @@ class GradientNorms(Instrument):
 
     kind: Literal["gradient-norms"] = "gradient-norms"
     per: Per = "group"
-    cadence: AnyCadence = Cadence(every=20)
+    cadence: AnyCadence = Cadence(every=50)
 
     def needs(self, task: Task) -> Needs:
         return Needs(gradients=True)

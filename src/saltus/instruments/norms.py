@@ -27,7 +27,7 @@ class Norms(Instrument):
 
     kind: Literal["norms"] = "norms"
     per: Per = "group"
-    cadence: AnyCadence = Cadence(every=20)
+    cadence: AnyCadence = Cadence(every=50)
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
         total, parts = norms(reading.parameters, self.per)
