@@ -38,7 +38,7 @@ VOCABULARY, HEADS = 64, 4
 
 @dataclass(frozen=True)
 class Regime:
-    """One size of problem; `target` is the ratio that issue and README promise."""
+    """One size of problem; `target` is the ratio to reach over the best single loop."""
 
     name: str
     width: int

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.models.base import Interface, Model, Start
 from saltus.training.ensemble import Ensemble
@@ -139,3 +140,15 @@ def test_the_plan_gives_every_member_to_exactly_one_shard(count, workers, chunk)
     assert all(chosen.shards) and 1 <= chosen.workers <= min(workers, len(chosen.shards))
     if chunk != "auto":
         assert max(map(len, chosen.shards)) <= chunk
+
+
+def test_running_statistics_are_refused_in_one_line(monkeypatch):
+    class Normed(Foreign):
+        def __init__(self, interface: Interface) -> None:
+            super().__init__(interface)
+            self.normal = nn.BatchNorm1d(8)
+
+    monkeypatch.setitem(Model.registry, "foreign", ForeignModel)
+    monkeypatch.setattr(ForeignModel, "build", lambda self, interface: Normed(interface))
+    with pytest.raises(SaltusError, match=r"model foreign: buffer normal\.running_mean changes"):
+        Ensemble(tiny(model={"kind": "foreign"}, instruments=[]).members())

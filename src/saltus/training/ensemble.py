@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from saltus.errors import SaltusError
 from saltus.experiment import Member
 from saltus.models.base import initial_parameters
 from saltus.models.sites import SILENT, Edit, Tape
@@ -33,6 +34,11 @@ class Ensemble:
         self.task, self.device, self.dtype = first.task, first.engine.device, first.engine.dtype
         self.seeds = [member.seed for member in members]
         self.module = first.model.build(self.task.interface).to(self.device, self.dtype)
+        if counted := [name for name, _ in self.module.named_buffers() if "running_" in name]:
+            raise SaltusError(
+                f"model {first.model.kind}: buffer {counted[0]} changes while training, and "
+                "members would share it; allowed: layers without running statistics"
+            )
         shapes = {name: value.shape for name, value in self.module.named_parameters()}
         self.names = list(shapes)
         self.layout = Layout(shapes, self.dtype)
