@@ -20,6 +20,7 @@ from saltus.interventions.base import AnyIntervention
 from saltus.models.base import AnyModel
 from saltus.parts import Record, with_numbers
 from saltus.tasks.base import AnyTask
+from saltus.training.gradient_flow import GradientFlow
 from saltus.training.optimizers import Adam, AnyOptimizer
 
 
@@ -90,7 +91,11 @@ class Experiment(Record):
 
     `vary` maps dotted fields to lists of values: the grid of all combinations times the seeds is
     one ensemble. Members may differ in scalars of the optimiser and of the interventions and in
-    `model.initial_scale`; everything else shapes the computation and needs an experiment each.
+    what shapes only the model's start; everything else shapes the computation and needs an
+    experiment each.
+
+    Every step learns from fresh samples, or, with `examples`, from a fixed training set of that
+    size; `batch` equal to it is full-batch training.
     """
 
     name: str = Field(default="experiment", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -104,6 +109,7 @@ class Experiment(Record):
     instruments: tuple[AnyInstrument, ...] = ()
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
+    examples: int | None = Field(default=None, ge=1, description="size of a fixed training set")
     evaluation_batch: int = Field(default=64, ge=1)
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds)] = (0,)
     vary: Annotated[dict[str, tuple[Any, ...]], BeforeValidator(with_numbers)] = Field(
@@ -136,9 +142,24 @@ class Experiment(Record):
                 f"model.positions {rows} is too few: task {self.task.kind} "
                 f"has inputs of {self.task.interface.positions} positions"
             )
+        self._data_fits()
         for path, values in self.vary.items():
             _check_memberwise(self, path, values)
         return self
+
+    def _data_fits(self) -> None:
+        if self.examples is not None and self.batch > self.examples:
+            raise ValueError(f"batch {self.batch} is larger than examples {self.examples}")
+        drawn = "batch" if self.examples is None else "examples"
+        try:
+            self.task.check_examples(self.examples or self.batch)
+        except ValueError as error:
+            raise ValueError(f"{drawn}: {error}") from None
+        if isinstance(self.optimizer, GradientFlow):
+            try:
+                self.optimizer.check(self)
+            except ValueError as error:
+                raise ValueError(f"optimizer ({self.optimizer.kind}): {error}") from None
 
     def members(self) -> list[Member]:
         """The grid of `vary` times the seeds, seeds innermost."""
@@ -198,9 +219,8 @@ class Experiment(Record):
 
 
 def _check_memberwise(experiment: Experiment, path: str, values: tuple[Any, ...]) -> None:
-    optional = [name for name in ("momentum", "epsilon") if hasattr(experiment.optimizer, name)]
-    allowed = {"model.initial_scale"}
-    allowed |= {f"optimizer.{n}" for n in ("learning_rate", "weight_decay", "clip", *optional)}
+    allowed = {f"model.{name}" for name in experiment.model.memberwise}
+    allowed |= {f"optimizer.{name}" for name in experiment.optimizer.memberwise}
     for index, part in enumerate(experiment.interventions):
         allowed |= {f"interventions.{index}.{name}" for name in part.memberwise}
     if path not in allowed:

@@ -7,8 +7,8 @@ from saltus.experiment import Experiment
 
 GOOD = {"task": "moving-window-sum", "model": "decoder", "steps": 10, "batch": 4}
 FIELDS = (
-    "arm, batch, checkpoints, engine, evaluation_batch, instruments, interventions, model, name, "
-    "optimizer, scale, seeds, steps, study, task, vary"
+    "arm, batch, checkpoints, engine, evaluation_batch, examples, instruments, interventions, "
+    "model, name, optimizer, scale, seeds, steps, study, task, vary"
 )
 VARIED = (
     "Allowed: model.initial_scale, optimizer.clip, optimizer.epsilon, optimizer.learning_rate, "

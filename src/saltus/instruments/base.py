@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from torch import Tensor
 
+from saltus.models.base import Model
 from saltus.parts import Part, Record
 from saltus.tasks.base import Batch, Task
 
@@ -56,22 +57,27 @@ AnyCadence = Annotated[Cadence, BeforeValidator(_cadence)]
 class Needs(NamedTuple):
     """What an instrument reads, so that the engine computes only that."""
 
-    sites: tuple[str, ...] = ()  # shell-style patterns; captured on the evaluation batch
-    outputs: bool = False  # outputs and per-sample losses on the evaluation batch
+    sites: tuple[str, ...] = ()  # shell-style patterns; captured on the batch
+    outputs: bool = False  # outputs and per-sample losses on the batch
     gradients: bool = False  # the training gradient at this step
     generated: bool = False  # what the model writes on its own (Task.generate)
     sample_gradients: int = 0  # gradients of this many single samples
+    initial: bool = False  # the parameters at step 0 as well
+    training: bool = False  # the batch is this step's training batch, not an evaluation batch
 
 
 @dataclass(frozen=True)
 class Reading:
     """One model at one step, as an instrument sees it. Everything is on the evaluation batch,
-    a fresh one that is a pure function of (seed, step), except `gradients`, which is the
-    training gradient of the update that follows.
+    a fresh one that is a pure function of (seed, step), or on the training batch of this step
+    (`Needs.training`), except `gradients`, which is always the training gradient of the update
+    that follows.
     """
 
     task: Task
     parameters: Mapping[str, Tensor]
+    model: Model | None = None  # None for a stranger's module
+    initial: Mapping[str, Tensor] = field(default_factory=dict)  # the parameters at step 0
     batch: Batch = field(default_factory=dict)
     outputs: Tensor | None = None  # [batch, position, output]
     losses: Tensor | None = None  # [batch]
@@ -96,6 +102,18 @@ class Instrument(Part):
     def read(self, reading: Reading) -> dict[str, Tensor]:
         """Named results, scalars or arrays."""
         raise NotImplementedError(type(self).__name__)
+
+    def events(self, reading: Reading) -> dict[str, Tensor]:
+        """Signed scalars; an event happens when its signal first passes from negative to >= 0.
+
+        Recorded as `signal/<name>` with the readings. Under gradient flow the moment itself is
+        found on the path, to the solver's precision, and recorded as `time/<name>`.
+        """
+        return {}
+
+    @property
+    def has_events(self) -> bool:
+        return type(self).events is not Instrument.events
 
     def check(self, task: Task) -> None:
         """Raise ValueError where the task does not offer what this instrument needs."""

@@ -45,6 +45,11 @@ def read(
                 f"instrument {instrument.kind}: per-sample gradients need saltus.start, "
                 "not a plain loop"
             )
+        if needs.initial:
+            raise SaltusError(
+                f"instrument {instrument.kind}: the parameters at step 0 need saltus.start, "
+                "not a plain loop"
+            )
         seen = _look(module, needs, task, batch) if task is not None and looks else {}
         reading = Reading(
             task=task or NO_TASK,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
+from jaxtyping import Float
 from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import Tensor, nn
 
@@ -21,10 +23,15 @@ class Interface(NamedTuple):
 
 
 class Start(NamedTuple):
-    """How one parameter starts: `scale` times a standard normal, plus `mean`."""
+    """How one parameter starts: `scale` times draws of `law`, plus `mean`.
+
+    The laws: standard normal, uniform on (-1, 1), a fair sign (-1 or 1). Signs are part of the
+    architecture rather than of its scale: `Model.initial_scale` leaves them alone.
+    """
 
     scale: float
     mean: float = 0.0
+    law: Literal["normal", "uniform", "sign"] = "normal"
 
 
 class Model(Part):
@@ -36,6 +43,8 @@ class Model(Part):
     """
 
     stackable: ClassVar[bool] = False
+    fixed: ClassVar[tuple[str, ...]] = ()  # parameters that a start draws and no training changes
+    memberwise: ClassVar[tuple[str, ...]] = ("initial_scale",)  # fields of the start alone
     initial_scale: float = Field(default=1.0, ge=0.0, description="multiplies every random start")
 
     @property
@@ -47,9 +56,21 @@ class Model(Part):
         """The module, parameters not yet initialised."""
         raise NotImplementedError(type(self).__name__)
 
+    def rate(self, parameters: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """How fast the flow of this model begins: the inverse of its natural unit of time."""
+        raise NotImplementedError(type(self).__name__)
+
+    def conserved(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What gradient flow of any loss leaves as it is, by name: symmetries of the model."""
+        return {}
+
     def start(self, name: str) -> Start:
         """The initial law of one parameter."""
         raise NotImplementedError(type(self).__name__)
+
+    def start_in(self, module: nn.Module, name: str) -> Start:
+        """The same in a module that `build` gave, for laws that depend on the task's sizes."""
+        return self.start(name)
 
 
 AnyModel = Annotated[SerializeAsAny[Model], BeforeValidator(Model.parse)]
@@ -65,10 +86,20 @@ def initial_parameters(
     values = {}
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            scale, mean = model.start(name)
+            scale, mean, law = model.start_in(module, name)
             value = torch.full(parameter.shape, mean, dtype=where.get("dtype", torch.float32))
-            if scale * model.initial_scale:
+            if law != "sign":
+                scale *= model.initial_scale
+            if scale:
                 draws = Draws(seed, f"initialisation/{name}", **where)
-                value = value + draws.normal(*parameter.shape) * (scale * model.initial_scale)
+                value = value + _drawn(law, draws, parameter.shape) * scale
             values[name] = value
     return values
+
+
+def _drawn(law: str, draws: Draws, shape: torch.Size) -> Tensor:
+    if law == "uniform":
+        return draws.uniform(*shape, low=-1.0, high=1.0)
+    if law == "sign":
+        return (2 * draws.integers(0, 2, *shape) - 1).to(draws.dtype)
+    return draws.normal(*shape)

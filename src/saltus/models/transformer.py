@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -59,6 +61,37 @@ class Decoder(Model):
         if name.endswith(("attention.output.weight", "mlp.output.weight")):
             return Start(self.initial_deviation / (2 * self.depth) ** 0.5)
         return Start(self.initial_deviation)
+
+    def conserved(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Per block: `qk` and `vo` [head, d, d], and `relu` [hidden] for that activation.
+
+        The output does not change under query -> A query, key -> A^-T key in a head, whatever the
+        normaliser, nor under value -> A value, output -> output A^-1, nor when a ReLU neuron's
+        input weights are scaled by c and its output weights by 1/c. By Noether's theorem the flow
+        keeps Q Q^T - K K^T, V V^T - O^T O and |w_in|^2 - |w_out|^2 (biases counted as a column of
+        Q, K, V and w_in).
+        """
+        found = {}
+        for index in range(self.depth):
+            own = f"blocks.{index}."
+            query, key, value = (
+                _with_bias(parameters, f"{own}attention.{part}").unflatten(0, (self.heads, -1))
+                for part in ("query", "key", "value")
+            )
+            output = parameters[f"{own}attention.output.weight"].T.unflatten(0, (self.heads, -1))
+            found[f"{own}qk"] = query @ query.mT - key @ key.mT
+            found[f"{own}vo"] = value @ value.mT - output @ output.mT
+            if self.activation == "relu":
+                entering = _with_bias(parameters, f"{own}mlp.input").square().sum(-1)
+                leaving = parameters[f"{own}mlp.output.weight"].square().sum(0)
+                found[f"{own}relu"] = entering - leaving
+        return found
+
+
+def _with_bias(parameters: Mapping[str, Tensor], name: str) -> Tensor:
+    """[out, in + 1]: the bias as one more column."""
+    weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+    return torch.cat([weight, bias.unsqueeze(-1)], dim=-1)
 
 
 class Transformer(nn.Module):

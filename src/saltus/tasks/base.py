@@ -33,6 +33,9 @@ class Task(Part):
         """Fresh samples: at least `inputs` [..., batch, position] and `targets`."""
         raise NotImplementedError(type(self).__name__)
 
+    def check_examples(self, examples: int) -> None:
+        """Raise ValueError where a training set or batch of this size cannot be drawn."""
+
     def loss(
         self, outputs: Float[Tensor, "*batch position output"], batch: Batch
     ) -> Float[Tensor, "*batch"]:

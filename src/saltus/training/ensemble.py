@@ -9,6 +9,7 @@ member k's bits do not depend on K.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from saltus.random import Draws
 from saltus.tasks.base import Batch
 from saltus.training.layout import Layout
 from saltus.training.lift import lift, lift_edit
+from saltus.training.optimizers import Descent
 
 Pieces = tuple[list[Tensor], list[Tensor], list[list[Tensor]]]
 
@@ -70,29 +72,72 @@ class Ensemble:
     def initialise(self) -> None:
         """Step 0: every member's start is a function of its own seed and settings."""
         with torch.no_grad():
-            for row, member in enumerate(self.members):
-                values = initial_parameters(
-                    member.experiment.model,
-                    self.module,
-                    member.seed,
-                    device=self.device,
-                    dtype=self.dtype,
-                )
-                for intervention in member.experiment.interventions:
-                    values = intervention.initialise(values)
-                for name, value in values.items():
-                    self.parameters[name][row].copy_(value)
+            self._start(self.parameters)
+
+    @cached_property
+    def initial(self) -> dict[str, Tensor]:
+        """The parameters of step 0, [members, ...], whatever has been trained since."""
+        views = self.layout.views(torch.zeros_like(self.flat))
+        with torch.no_grad():
+            self._start(views)
+        return views
+
+    def _start(self, parameters: Mapping[str, Tensor]) -> None:
+        for row, member in enumerate(self.members):
+            values = initial_parameters(
+                member.experiment.model,
+                self.module,
+                member.seed,
+                device=self.device,
+                dtype=self.dtype,
+            )
+            for intervention in member.experiment.interventions:
+                values = intervention.initialise(values)
+            for name, value in values.items():
+                parameters[name][row].copy_(value)
 
     def draw(self, stream: str, step: int, batch: int) -> Batch:
         """A fresh batch for every member, [members, batch, ...]."""
         return self.task.sample(Draws(self.seeds, stream, step, self.device, self.dtype), batch)
 
-    def tape(self, step: int, capture: Sequence[str] = (), repeat: int = 1) -> Tape:
-        """A tape with the interventions in force at a step, each member repeated if asked."""
+    def training_batch(self, step: int) -> Batch:
+        """What step `step` learns from: fresh samples, or its share of the fixed training set.
+
+        A fixed set is passed through once per epoch, in an order that is drawn anew for each.
+        """
+        experiment = self.experiment
+        if experiment.examples is None:
+            return self.draw("data", step, experiment.batch)
+        if experiment.batch == experiment.examples:
+            return self.examples
+        epoch, place = divmod(step, experiment.examples // experiment.batch)
+        draws = Draws(self.seeds, "order", epoch, self.device, self.dtype)
+        order = draws.permutation(experiment.examples)
+        chosen = order[:, place * experiment.batch : (place + 1) * experiment.batch]
+        rows = torch.arange(len(self.seeds), device=self.device).unsqueeze(1)
+        return {name: value[rows, chosen] for name, value in self.examples.items()}
+
+    @cached_property
+    def examples(self) -> Batch:
+        """The fixed training set of every member: the batch of step 0, as large as asked for."""
+        assert self.experiment.examples is not None
+        return self.draw("data", 0, self.experiment.examples)
+
+    def tape(
+        self,
+        step: int,
+        capture: Sequence[str] = (),
+        repeat: int = 1,
+        rows: Sequence[int] | None = None,
+    ) -> Tape:
+        """A tape with the interventions in force at a step, each member repeated if asked.
+
+        `rows` are the members that will run, all if not given.
+        """
         edits: dict[str, tuple[Edit, ...]] = {}
         for index, intervention in enumerate(self.experiment.interventions):
             for site in intervention.sites():
-                edits[site] = (*edits.get(site, ()), self._edit(index, step, repeat))
+                edits[site] = (*edits.get(site, ()), self._edit(index, step, repeat, rows))
         return Tape(capture, edits) if edits or capture else SILENT
 
     def losses(self, parameters: Mapping[str, Tensor], batch: Batch, tape: Tape) -> Tensor:
@@ -103,8 +148,7 @@ class Ensemble:
 
     def differentiate(self, step: int) -> Tensor:
         """Fill `gradients` for the batch of this step; returns the losses [members]."""
-        batch = self.draw("data", step, self.experiment.batch)
-        losses = self.forward(self.parameters, batch, self.tape(step))
+        losses = self.forward(self.parameters, self.training_batch(step), self.tape(step))
         found = torch.autograd.grad(losses.sum(), self.leaves, materialize_grads=True)
         torch._foreach_copy_(list(self.gradients.values()), list(found))
         return losses.detach()
@@ -128,7 +172,9 @@ class Ensemble:
                 continue
             self.updates[row] += 1
             parameters, gradients, slots = self._moving(row, step)
-            scale = self.optimizers[row].clip_scale(gradients) if gradients else None
+            optimizer = self.optimizers[row]
+            assert isinstance(optimizer, Descent)
+            scale = optimizer.clip_scale(gradients) if gradients else None
             if scale is not None:
                 torch._foreach_mul_(gradients, scale)
             key = (self.settings[row], self.updates[row])
@@ -139,8 +185,12 @@ class Ensemble:
                 all_slots.extend(own)
         for (setting, count), pieces in together.items():
             optimizer = self.optimizers[self.settings.index(setting)]
-            rate = optimizer.learning_rate * optimizer.schedule.at(step, self.experiment.steps)
-            optimizer.update(*pieces, count, rate)
+            assert isinstance(optimizer, Descent)
+            optimizer.update(*pieces, count, optimizer.rate(step, self.experiment.steps))
+
+    def progress(self, step: int) -> dict[str, Tensor]:
+        """What the optimiser itself has to report at a step, {name: [members]}."""
+        return {}
 
     def state(self) -> dict[str, Tensor]:
         """All that a resumed run needs: named stacked parameters and `state/...`."""
@@ -170,10 +220,8 @@ class Ensemble:
 
     def _moving(self, row: int, step: int) -> Pieces:
         """The contiguous pieces of a row that move at a step: parameters, gradients, slots."""
-        frozen: list[str] = []
-        for intervention in self.members[row].experiment.interventions:
-            frozen += intervention.frozen(self.names, step)
-        key = (row, tuple(frozen))
+        frozen = self.frozen(row, step)
+        key = (row, frozen)
         if key not in self.pieces:
             where = self.layout.pieces(frozen)
             self.pieces[key] = (
@@ -182,6 +230,13 @@ class Ensemble:
                 [[slot[row, piece] for piece in where] for slot in self.slots],
             )
         return self.pieces[key]
+
+    def frozen(self, row: int, step: int) -> tuple[str, ...]:
+        """The parameters of a member that do not move at a step."""
+        names = list(self.experiment.model.fixed)
+        for intervention in self.members[row].experiment.interventions:
+            names += intervention.frozen(self.names, step)
+        return tuple(names)
 
     def _stack_knobs(self, index: int) -> dict[str, Tensor]:
         parts = [member.experiment.interventions[index] for member in self.members]
@@ -193,10 +248,14 @@ class Ensemble:
             knobs[name] = torch.tensor(values, device=self.device, dtype=kind)
         return knobs
 
-    def _edit(self, index: int, step: int, repeat: int) -> Edit:
+    def _edit(self, index: int, step: int, repeat: int, rows: Sequence[int] | None) -> Edit:
         intervention, task = self.experiment.interventions[index], self.task
-        knobs = {name: value.repeat_interleave(repeat) for name, value in self.knobs[index].items()}
-        moment = torch.full((len(self.members) * repeat,), step, device=self.device)
+        own = self.knobs[index]
+        if rows is not None:
+            own = {name: value[list(rows)] for name, value in own.items()}
+        knobs = {name: value.repeat_interleave(repeat) for name, value in own.items()}
+        count = len(self.members) if rows is None else len(rows)
+        moment = torch.full((count * repeat,), step, device=self.device)
 
         def edit(site: str, value: Tensor, own: dict[str, Tensor], now: Tensor) -> Tensor:
             return intervention.edit(site, value, own, now, task)

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 import torch
 
-from saltus.experiment import Member
+from saltus.experiment import Experiment, Member
 from saltus.runs import ShardWriter
 from saltus.training.ensemble import Ensemble
+from saltus.training.follow import Follower
+from saltus.training.gradient_flow import GradientFlow
 from saltus.training.readings import measure
 
 # (step reached, mean training loss of the members that are still finite)
 Report = Callable[[int, float], None]
+Mover = Ensemble | Follower  # what takes the parameters from one step to the next
 FLUSH_EVERY = 200  # steps per metrics block at most; fixed, so that resumed files have equal bytes
 
 
@@ -41,23 +44,26 @@ def train(members: Sequence[Member], writer: ShardWriter, report: Report | None 
     """
     experiment = members[0].experiment
     ensemble, steps = Ensemble(members, initialise=False), experiment.steps
-    start = restore(ensemble, writer)
+    flows = isinstance(experiment.optimizer, GradientFlow)
+    mover = Follower(ensemble) if flows else ensemble
+    start = restore(ensemble, mover, writer)
     clock = Clock(*writer.spent)
     writer.status(state="running", step=start)
     for step in range(start, steps + 1):
         if step > start or start == 0:
-            save(ensemble, writer, step)
+            save(experiment, mover, writer, step)
         with clock.on("training"):
             losses = ensemble.differentiate(step)
             ensemble.retire(losses, step)
         with clock.on("instruments"):
             due = [i for i in experiment.instruments if i.cadence.due(step, steps)]
             values = measure(ensemble, due, step)
+            values |= mover.progress(step)
             record = {name: value.detach().cpu().numpy() for name, value in values.items()}
         writer.record(step, {"loss/train": losses.cpu().numpy(), **record})
         if step < steps:
             with clock.on("training"):
-                ensemble.update(step)
+                mover.update(step)
         if report is not None:
             report(step, _finite_mean(losses))
         if (step + 1) % FLUSH_EVERY == 0:
@@ -67,23 +73,23 @@ def train(members: Sequence[Member], writer: ShardWriter, report: Report | None 
     _note(writer, ensemble, clock, steps, "done")
 
 
-def save(ensemble: Ensemble, writer: ShardWriter, step: int) -> None:
+def save(experiment: Experiment, mover: Mover, writer: ShardWriter, step: int) -> None:
     """Write the state before update `step`, if this is a step to keep or to resume from."""
-    checkpoints, steps = ensemble.experiment.checkpoints, ensemble.experiment.steps
+    checkpoints, steps = experiment.checkpoints, experiment.steps
     keep = checkpoints.keeps(step, steps)
     if keep or checkpoints.rescues(step, steps):
-        state = {name: value.cpu().numpy() for name, value in ensemble.state().items()}
+        state = {name: value.cpu().numpy() for name, value in mover.state().items()}
         writer.checkpoint(step, state, keep=keep)
 
 
-def restore(ensemble: Ensemble, writer: ShardWriter) -> int:
+def restore(ensemble: Ensemble, mover: Mover, writer: ShardWriter) -> int:
     """Load the newest sound checkpoint and return its step; where there is none, start at 0."""
     found = writer.resume()
     if found is None:
         ensemble.initialise()
         return 0
     step, tensors = found
-    ensemble.restore({name: torch.from_numpy(value) for name, value in tensors.items()})
+    mover.restore({name: torch.from_numpy(value) for name, value in tensors.items()})
     return step
 
 

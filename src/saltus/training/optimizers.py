@@ -1,5 +1,7 @@
 """Optimisers whose members share nothing: one row of parameters, one record of settings each.
 
+Those of discrete steps are here; `gradient_flow.py` has the limit of small ones.
+
 On the CPU a member's row is updated by PyTorch's fused kernel, one pass over memory, whatever
 the other members do. Elsewhere a plain formula does the same arithmetic.
 """
@@ -18,13 +20,24 @@ from saltus.training.schedules import Schedule
 
 
 class Optimizer(Part):
-    """Settings of one member's optimiser. `slots` state vectors accompany its parameters."""
+    """How one member moves. `slots` state vectors accompany its parameters."""
 
     slots: ClassVar[int] = 0
-    learning_rate: float = Field(ge=0)
+    memberwise: ClassVar[tuple[str, ...]] = ("weight_decay",)
     weight_decay: float = Field(default=0.0, ge=0)
+
+
+class Descent(Optimizer):
+    """An optimiser of discrete steps: one gradient, one update."""
+
+    memberwise: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay", "clip")
+    learning_rate: float = Field(ge=0)
     clip: float | None = Field(default=None, gt=0, description="largest gradient norm, per member")
     schedule: Schedule = Schedule()
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of update number `step` (0-based) of `steps`."""
+        return self.learning_rate * self.schedule.at(step, steps)
 
     def update(
         self,
@@ -48,10 +61,11 @@ class Optimizer(Part):
         return self.clip / (norm + 1e-6) if norm > self.clip else None
 
 
-class Sgd(Optimizer):
+class Sgd(Descent):
     """theta -= rate * (g + weight_decay * theta), g averaged by heavy-ball momentum if given."""
 
     slots: ClassVar[int] = 1
+    memberwise: ClassVar[tuple[str, ...]] = (*Descent.memberwise, "momentum")
     kind: Literal["sgd"] = "sgd"
     momentum: float = Field(default=0.0, ge=0, lt=1)
 
@@ -65,10 +79,11 @@ class Sgd(Optimizer):
             parameter.add_(gradient, alpha=-rate)
 
 
-class Adam(Optimizer):
+class Adam(Descent):
     """Adam (Kingma & Ba 2015); weight decay is added to the gradient."""
 
     slots: ClassVar[int] = 2
+    memberwise: ClassVar[tuple[str, ...]] = (*Descent.memberwise, "epsilon")
     kind: Literal["adam"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = Field(default=1e-8, gt=0)

@@ -7,7 +7,8 @@ runs inside training, afterwards on a checkpoint, and on a stranger's model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,56 +20,94 @@ from saltus.tasks.base import Batch
 from saltus.training.ensemble import Ensemble
 
 
+class State(NamedTuple):
+    """Some members of an ensemble with parameters and training gradients, theirs or supposed."""
+
+    rows: Sequence[int] | None  # which members; None: all
+    parameters: Mapping[str, Tensor]  # [row, ...]
+    gradients: Mapping[str, Tensor]  # [row, ...]
+
+
 def measure(ensemble: Ensemble, instruments: Sequence[Instrument], step: int) -> dict[str, Tensor]:
     """All results at a step, {name: [members, *shape]}.
 
     Instruments that need gradients read `ensemble.gradients`, the training gradient of this step:
     call `ensemble.differentiate(step)` first.
     """
-    if not instruments:
-        return {}
-    needs = _union(instrument.needs(ensemble.task) for instrument in instruments)
-    shared = observe(ensemble, needs, step)
     results: dict[str, Tensor] = {}
-    with torch.no_grad():
-        for instrument in instruments:
-            found = _read(instrument, ensemble, shared)
-            if twice := sorted(results.keys() & found.keys()):
-                raise SaltusError(f"instruments: two of them give '{twice[0]}'; keep one")
-            results.update(found)
+    now = State(None, ensemble.parameters, ensemble.gradients)
+    for instrument, shared in observations(ensemble, instruments, step, now):
+        found = _map(instrument.read, ensemble, shared)
+        if instrument.has_events:
+            signals = _map(instrument.events, ensemble, shared)
+            found |= {f"signal/{name}": value for name, value in signals.items()}
+        if twice := sorted(results.keys() & found.keys()):
+            raise SaltusError(f"instruments: two of them give '{twice[0]}'; keep one")
+        results.update(found)
     return results
 
 
-def observe(ensemble: Ensemble, needs: Needs, step: int) -> dict[str, object]:
+def signals(ensemble: Ensemble, state: State) -> dict[str, Tensor]:
+    """The signals of all instruments that have events, {name: [row]}, at a supposed state."""
+    watching = [part for part in ensemble.experiment.instruments if part.has_events]
+    results: dict[str, Tensor] = {}
+    for instrument, shared in observations(ensemble, watching, 0, state):
+        results |= _map(instrument.events, ensemble, shared)
+    return results
+
+
+def observations(
+    ensemble: Ensemble, instruments: Sequence[Instrument], step: int, state: State
+) -> list[tuple[Instrument, dict[str, object]]]:
+    """Each instrument with what it will see; those on the same batch share one forward pass."""
+    found: list[tuple[Instrument, dict[str, object]]] = []
+    needs = {id(part): part.needs(ensemble.task) for part in instruments}
+    for training in (False, True):
+        some = [part for part in instruments if needs[id(part)].training is training]
+        if some:
+            shared = observe(ensemble, _union(needs[id(part)] for part in some), step, state)
+            found += [(part, shared) for part in some]
+    return sorted(found, key=lambda pair: instruments.index(pair[0]))
+
+
+def observe(ensemble: Ensemble, needs: Needs, step: int, state: State) -> dict[str, object]:
     """What the instruments asked for, stacked over members."""
-    task, parameters = ensemble.task, ensemble.parameters
+    task, parameters, rows = ensemble.task, state.parameters, state.rows
     shared: dict[str, object] = {"parameters": dict(parameters), "gradients": {}}
     if needs.gradients:
-        shared["gradients"] = dict(ensemble.gradients)
-    if not (needs.sites or needs.outputs or needs.generated or needs.sample_gradients):
+        shared["gradients"] = dict(state.gradients)
+    if needs.initial:
+        shared["initial"] = _of(rows, ensemble.initial)
+    if needs == Needs(gradients=needs.gradients, initial=needs.initial):
         return shared
-    batch = ensemble.draw("evaluation", step, ensemble.experiment.evaluation_batch)
-    shared["batch"] = dict(batch)
+    if needs.training:
+        batch = _of(rows, ensemble.training_batch(step))
+    else:
+        size = ensemble.experiment.evaluation_batch
+        batch = _of(rows, ensemble.draw("evaluation", step, size))
+    shared["batch"] = batch
     with torch.no_grad(), ensemble.autocast():
         if needs.sites or needs.outputs:
-            tape = ensemble.tape(step, needs.sites)
+            tape = ensemble.tape(step, needs.sites, rows=rows)
             outputs = ensemble.lifted(parameters, batch["inputs"], tape).to(ensemble.dtype)
             shared |= {"outputs": outputs, "losses": task.loss(outputs, batch)}
             shared["sites"] = tape.values
         if needs.generated:
-            tape = ensemble.tape(step)
+            tape = ensemble.tape(step, rows=rows)
             shared["generated"] = task.generate(
                 lambda inputs: ensemble.lifted(parameters, inputs, tape),
                 batch,
                 causal=ensemble.experiment.model.is_causal,
             )
     if needs.sample_gradients:
-        shared["sample_gradients"] = sample_gradients(ensemble, batch, step, needs.sample_gradients)
+        shared["sample_gradients"] = sample_gradients(
+            ensemble, batch, step, needs.sample_gradients, state
+        )
     return shared
 
 
 def sample_gradients(
-    ensemble: Ensemble, batch: Batch, step: int, samples: int
+    ensemble: Ensemble, batch: Batch, step: int, samples: int, state: State
 ) -> dict[str, Tensor]:
     """Gradient of the loss of single samples, {parameter: [members, sample, *shape]}.
 
@@ -79,9 +118,10 @@ def sample_gradients(
     pairs = {name: value.flatten(0, 1).unsqueeze(1) for name, value in some.items()}
     repeated = {
         name: value.detach().repeat_interleave(count, dim=0).requires_grad_()
-        for name, value in ensemble.parameters.items()
+        for name, value in state.parameters.items()
     }
-    outputs = ensemble.lifted(repeated, pairs["inputs"], ensemble.tape(step, repeat=count))
+    tape = ensemble.tape(step, repeat=count, rows=state.rows)
+    outputs = ensemble.lifted(repeated, pairs["inputs"], tape)
     losses = ensemble.task.loss(outputs.to(ensemble.dtype), pairs)
     found = torch.autograd.grad(losses.sum(), list(repeated.values()), materialize_grads=True)
     return {
@@ -90,15 +130,24 @@ def sample_gradients(
     }
 
 
-def _read(
-    instrument: Instrument, ensemble: Ensemble, shared: Mapping[str, object]
+def _of(rows: Sequence[int] | None, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if rows is None:
+        return dict(tensors)
+    return {name: value[list(rows)] for name, value in tensors.items()}
+
+
+def _map(
+    look: Callable[[Reading], dict[str, Tensor]],
+    ensemble: Ensemble,
+    shared: Mapping[str, object],
 ) -> dict[str, Tensor]:
-    task = ensemble.task
+    task, model = ensemble.task, ensemble.experiment.model
 
-    def read(own: dict[str, object]) -> dict[str, Tensor]:
-        return instrument.read(Reading(task=task, **own))  # type: ignore[arg-type]
+    def one(own: dict[str, object]) -> dict[str, Tensor]:
+        return look(Reading(task=task, model=model, **own))  # type: ignore[arg-type]
 
-    return vmap(read)(dict(shared))
+    with torch.no_grad():
+        return vmap(one)(dict(shared))
 
 
 def _union(needs: Iterable[Needs]) -> Needs:
@@ -109,4 +158,6 @@ def _union(needs: Iterable[Needs]) -> Needs:
         gradients=any(need.gradients for need in every),
         generated=any(need.generated for need in every),
         sample_gradients=max(need.sample_gradients for need in every),
+        initial=any(need.initial for need in every),
+        training=any(need.training for need in every),
     )
