@@ -66,6 +66,12 @@ def interval_text(interval: Interval) -> str:
     return f"{estimate} [{low}, {high}]"
 
 
+def range_text(middle: float, low: float, high: float) -> str:
+    """'0.985 (0.845 to 1.09)': the median seed, and the smallest and the largest."""
+    middle_text, low_text, high_text = (f"{value:.3g}" for value in (middle, low, high))
+    return f"{middle_text} ({low_text} to {high_text})"
+
+
 def count(amount: int, noun: str) -> str:
     """'1 seed', '8 seeds'."""
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"

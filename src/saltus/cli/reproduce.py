@@ -15,6 +15,7 @@ from saltus.cli.output import (
     diverged_lines,
     interval_text,
     print_json,
+    range_text,
     say,
     summary,
     table,
@@ -130,12 +131,27 @@ def ledger(findings: tuple[Finding, ...]) -> Table:
 
 
 def measurement(quantity: Quantity) -> tuple[str, str, str]:
-    """('- final loss', '1.3 [1.29, 1.31]', '8'), and what is accepted where that is not met."""
-    found = quantity.interval
-    met = quantity.verdict.value == "reproduced"
-    name = f"- {quantity.name}" + ("" if met else f" (accepted: {quantity.accepted})")
-    missing = "" if found.count == quantity.seeds else f"{found.count} of "
-    return name, interval_text(found), f"{missing}{quantity.seeds}"
+    """('- final loss', '1.3 [1.29, 1.31]', '8'), and what is accepted where that is not met.
+
+    Where every seed counts: ('- ratio: 19 of 20 inside', '1.1 (0.9 to 1.3)', '20'). A number
+    without seeds: ('- peak', '0.80257', '-').
+    """
+    kind, interval = quantity.kind.value, quantity.interval
+    name = f"- {quantity.name}"
+    if kind == "every":
+        wanted = quantity.share or 1.0
+        name += f": {quantity.within} of {quantity.seeds} inside"
+        name += f", {100 * wanted:g} % wanted" if wanted < 1 else ""
+    if quantity.verdict.value != "reproduced":
+        name += f" (accepted: {quantity.accepted})"
+    if kind == "exact":
+        return name, f"{quantity.estimate:.6g}", "-"
+    if kind == "every":
+        text = range_text(quantity.estimate, quantity.low, quantity.high)
+    else:
+        text = interval_text(interval) if interval else ""
+    missing = "" if quantity.with_value == quantity.seeds else f"{quantity.with_value} of "
+    return name, text, f"{missing}{quantity.seeds}"
 
 
 def costs(outcome: StudyOutcome) -> Table:
@@ -178,19 +194,32 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "tolerance": claim.tolerance,
         "verdict": finding.verdict.value,
         "reason": finding.reason,
-        "quantities": [
-            {
-                "name": quantity.name,
-                **{key: getattr(quantity.interval, key) for key in ("estimate", "low", "high")},
-                "confidence": quantity.interval.confidence,
-                "seeds": quantity.seeds,
-                "with_value": quantity.interval.count,
-                "accepted": {"low": quantity.accepted.low, "high": quantity.accepted.high},
-                "verdict": quantity.verdict.value,
-                "values": quantity.values,
-            }
-            for quantity in finding.quantities
-        ],
+        "quantities": [quantity_document(quantity) for quantity in finding.quantities],
+    }
+
+
+def quantity_document(quantity: Quantity) -> dict[str, Any]:
+    """A quantity for scripts.
+
+    `low` and `high` are the interval at `confidence`; where every seed counts they are the smallest
+    and the largest seed, `confidence` is null, and `share` holds the interval of the share inside.
+    A number without seeds has `seeds` 0 and no ends.
+    """
+    kind, interval = quantity.kind.value, quantity.interval
+    share = None
+    if interval and kind == "every":
+        ends = {key: getattr(interval, key) for key in ("estimate", "low", "high", "confidence")}
+        share = {"required": quantity.share, **ends}
+    return {
+        "name": quantity.name,
+        "kind": kind,
+        **{key: getattr(quantity, key) for key in ("estimate", "low", "high")},
+        "confidence": interval.confidence if interval and share is None else None,
+        "share": share,
+        **{key: getattr(quantity, key) for key in ("seeds", "with_value", "within")},
+        "accepted": {"low": quantity.accepted.low, "high": quantity.accepted.high},
+        "verdict": quantity.verdict.value,
+        "values": quantity.values,
     }
 
 

@@ -1,7 +1,8 @@
 """What people see: the report of a study or a run as one HTML file, and figures for papers.
 
-Read `figure.py` first (a figure as data), then `gather.py` (from runs to figures), `svg.py` and
-`publication.py` (the two ways to draw one), and `sections.py` (what a report consists of).
+Read `figure.py` first (a figure as data), then `compose.py` and `gather.py` (from arrays and from
+runs to figures), `svg.py` and `publication.py` (the two ways to draw one), and `sections.py` (what
+a report consists of).
 """
 
 from __future__ import annotations
@@ -13,10 +14,24 @@ from saltus.errors import SaltusError
 from saltus.report import gather
 from saltus.report.page import page
 from saltus.report.save import save
-from saltus.report.sections import StudyReport, contents, run_sections, study_section
+from saltus.report.sections import (
+    StudyReport,
+    contents,
+    figures_of,
+    run_sections,
+    study_section,
+)
+from saltus.report.text import slug
 from saltus.runs import Run
+from saltus.studies import Study
 
-__all__ = ["StudyReport", "write_figure", "write_report", "write_run_report"]
+__all__ = [
+    "StudyReport",
+    "write_figure",
+    "write_report",
+    "write_run_report",
+    "write_study_figures",
+]
 
 
 def write_report(reports: Sequence[StudyReport], path: Path) -> Path:
@@ -41,3 +56,21 @@ def write_figure(run_or_arms: Run | Mapping[str, Run], names: Sequence[str], pat
         known = sorted({name for run in arms.values() for name in run.names()})
         raise SaltusError(f"figure: no series {', '.join(names)}; there are: {', '.join(known)}")
     return publication.write(figure, path)
+
+
+def write_study_figures(
+    study: Study, arms: Mapping[str, Run], folder: Path, suffix: str = ".pdf"
+) -> list[Path]:
+    """The figures that a study composes, as files of one kind: FOLDER/1-loss-by-class.pdf, ….
+
+    Raises SaltusError where an arm or a series that a figure needs is missing.
+    """
+    from saltus.report import publication
+
+    found, missing = figures_of(study, arms)
+    if missing:
+        raise SaltusError(f"figures of {study.name}: {missing}")
+    return [
+        publication.write(figure, folder / f"{number}-{slug(figure.title)}{suffix}")
+        for number, figure in enumerate(found, 1)
+    ]

@@ -51,7 +51,7 @@ class Axis:
 
 def step_axis(panels: Sequence[Panel]) -> Axis:
     """Training steps, from the first to the last of any curve."""
-    ends = [c.fan.steps[i] for p in panels for c in p.curves if len(c.fan.steps) for i in (0, -1)]
+    ends = [c.fan.x[i] for p in panels for c in p.curves if len(c.fan.x) for i in (0, -1)]
     low, high = (float(min(ends)), float(max(ends))) if ends else (0.0, 1.0)
     return Axis(low, high if high > low else low + 1.0)
 

@@ -6,20 +6,23 @@ into a file for a paper; both read the same numbers, and neither computes one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from jaxtyping import Float, Int
+import numpy as np
+from jaxtyping import Float, Real
 from numpy import ndarray
 
 from saltus.report.fan import Fan
+
+STEP = "training step"
 
 
 @dataclass(frozen=True)
 class Line:
     """One seed's own curve; non-finite values are gaps."""
 
-    steps: Int[ndarray, " point"]
-    values: Float[ndarray, " point"]
+    x: Real[ndarray, " point"]
+    y: Float[ndarray, " point"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,15 @@ class Curve:
     color: int  # place in the palette; the same arm has the same colour in every panel
     fan: Fan
     lines: tuple[Line, ...]
-    seeds: int
+    seeds: int  # 0: a curve without seeds, such as a solution in closed form
     broken: int = 0  # seeds with a value that is not finite
+    dots: bool = False  # every point is a measurement of its own: drawn as dots on the line
+
+    def positive(self) -> Curve:
+        """Without the points that a logarithmic x axis cannot show."""
+        lines = (Line(line.x[line.x > 0], line.y[line.x > 0]) for line in self.lines)
+        fan = self.fan.at(np.flatnonzero(self.fan.x > 0))
+        return replace(self, fan=fan, lines=tuple(lines))
 
 
 @dataclass(frozen=True)
@@ -43,11 +53,27 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """Steps at which something happened: each seed's, and their median (None: beyond the end)."""
+class Reference:
+    """A curve to compare with, dashed and without a band: a limit, a slope, another solution.
+
+    It has the colour of the curve that it belongs to, or none (None: the text's).
+    """
 
     label: str
-    color: int
+    x: Real[ndarray, " point"]
+    y: Float[ndarray, " point"]
+    color: int | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where something happened on x: each seed's place, and their median (None: beyond the end).
+
+    It has the colour of the curve that it belongs to, or none (None: the text's).
+    """
+
+    label: str
+    color: int | None
     median: float | None
     each: tuple[float, ...]
     seeds: int  # of which `each` are those to which it happened
@@ -55,15 +81,33 @@ class Mark:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes over training steps."""
+    """One pair of axes. A logarithmic x axis leaves out the points that are not positive."""
 
     title: str
-    name: str  # of the series, as `run.series(name)` takes it
+    name: str  # of the series, as `run.series(name)` takes it; the title where there is none
     unit: str
     curves: tuple[Curve, ...]
     levels: tuple[Level, ...] = ()
     marks: tuple[Mark, ...] = ()
     log: bool = False
+    references: tuple[Reference, ...] = ()
+    x_label: str = STEP
+    x_log: bool = False
+
+    def __post_init__(self) -> None:
+        if self.x_log:  # here, so that no way of drawing can forget it
+            curves = tuple(curve.positive() for curve in self.curves)
+            object.__setattr__(self, "curves", curves)
+
+    @property
+    def x_name(self) -> str:
+        """What stands before a number of x: 'step 315', 'time τ 12.9'."""
+        return "step" if self.x_label == STEP else self.x_label
+
+    @property
+    def legend(self) -> dict[str, int]:
+        """Label → colour of every curve, in their order."""
+        return {curve.label: curve.color for curve in self.curves}
 
 
 @dataclass(frozen=True)
@@ -78,4 +122,11 @@ class Figure:
     @property
     def legend(self) -> dict[str, int]:
         """Label → colour of every curve, in the order in which they first appear."""
-        return {curve.label: curve.color for panel in self.panels for curve in panel.curves}
+        return {label: color for panel in self.panels for label, color in panel.legend.items()}
+
+    @property
+    def one_legend(self) -> bool:
+        """Whether one legend serves all panels: no colour, and no label, has two meanings."""
+        pairs = {pair for panel in self.panels for pair in panel.legend.items()}
+        labels, colors = {label for label, _ in pairs}, {color for _, color in pairs}
+        return len(pairs) == len(labels) == len(colors)

@@ -9,10 +9,9 @@ import numpy as np
 
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
-from saltus.report.fan import LIMIT, fan, thin
-from saltus.report.figure import Curve, Figure, Level, Line, Mark, Panel
+from saltus.report.compose import caption, curve, mark
+from saltus.report.figure import Curve, Figure, Level, Mark, Panel
 from saltus.report.names import is_scaleless, title_of, unit_of
-from saltus.report.text import count, listed
 from saltus.runs import Run, Series
 from saltus.transitions import first_crossing
 
@@ -20,7 +19,6 @@ Arms = Mapping[str, Run]
 
 LOSSES = ("loss/train", "evaluation/loss")
 ACCURACY = "evaluation/accuracy"
-SEED_LINES, SEED_POINTS = 40, 4_000  # single seeds drawn per curve, and their points together
 DECADES_FOR_LOG = 2.0
 
 
@@ -113,37 +111,17 @@ def read_series(run: Run, name: str) -> Series | None:
 
 
 def curve_of(group: Group, series: Series) -> Curve:
-    """The fan over a group and its single seeds, thinned to what can be seen."""
-    values = series.values[list(group.places)]
-    shown = values[:SEED_LINES]
-    limit = min(LIMIT, max(40, SEED_POINTS // max(1, len(shown))))
-    lines = []
-    for row in shown:
-        places = thin(limit, row)
-        lines.append(Line(series.steps[places], row[places]))
-    broken = int((~np.isfinite(values)).any(axis=1).sum())
-    spread = fan(series.steps, values).thinned()
-    return Curve(group.label, group.color, spread, tuple(lines), len(values), broken)
+    """The fan over a group and its single seeds."""
+    return curve(group.label, series.steps, series.values[list(group.places)], group.color)
 
 
 def half_accuracy(group: Group) -> Mark | None:
-    """When each seed's answers are half right, where accuracy was read.
-
-    Seeds that never get there count as later than all others in the median.
-    """
+    """When each seed's answers are half right, where accuracy was read."""
     series = read_series(group.run, ACCURACY)
     if series is None:
         return None
     found = first_crossing(series.steps, series.values[list(group.places)], 0.5)
-    reached = sorted(float(step) for step in found if step is not None)
-    median = float(np.median([np.inf if step is None else step for step in found]))
-    return Mark(
-        "half right",
-        group.color,
-        median if np.isfinite(median) else None,
-        tuple(reached),
-        len(found),
-    )
+    return mark("half right", found, group.color)
 
 
 def levels_of(runs: Sequence[Run]) -> tuple[Level, ...]:
@@ -157,30 +135,6 @@ def levels_of(runs: Sequence[Run]) -> tuple[Level, ...]:
     if not found or any(levels != found[0] for levels in found):
         return ()
     return tuple(Level(name, float(value)) for name, value in found[0].items())
-
-
-def caption(panels: Sequence[Panel], *notes: str) -> str:
-    """How many seeds, what the line and the bands are, and who is missing."""
-    curves = [curve for panel in panels for curve in panel.curves]
-    seeds = {curve.label: curve.seeds for curve in curves}
-    if len(set(seeds.values())) == 1:
-        amount = count(next(iter(seeds.values())), "seed") + (
-            " per curve" if len(seeds) > 1 else ""
-        )
-    else:
-        amount = listed([f"{label}: {count(n, 'seed')}" for label, n in seeds.items()])
-    if max(seeds.values()) == 1:
-        return " ".join([f"{amount}: a single curve, without a band.", *notes])
-    drawn = f"the first {SEED_LINES} seeds" if max(seeds.values()) > SEED_LINES else "single seeds"
-    text = (
-        f"{amount}. Line: median over seeds. Dark band: the middle half of the seeds (25 % to "
-        f"75 %). Light band: all seeds (minimum to maximum). Thin lines: {drawn}."
-    )
-    broken = {curve.label: curve.broken for curve in curves if curve.broken}
-    if broken:
-        who = listed([f"{number} of {seeds[label]} in {label}" for label, number in broken.items()])
-        text += f" Seeds with values that are not finite, left out where they are: {who}."
-    return " ".join([text, *notes])
 
 
 def _wants_log(name: str, curves: Sequence[Curve]) -> bool:

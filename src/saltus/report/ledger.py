@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import isfinite
 
 from saltus.report.markup import Markup, tag
-from saltus.report.text import count, number
-from saltus.studies import Finding, Quantity, Verdict
+from saltus.report.text import count, listed, number, percent
+from saltus.studies import Finding, Kind, Quantity, Verdict
 
 # Shape, word and colour each say the verdict, so that none of them is needed.
 ICONS = {
@@ -42,17 +42,38 @@ def tally(findings: Iterable[Finding]) -> Markup:
 
 def ledger(findings: Sequence[Finding]) -> Markup:
     """The table; on a phone every row becomes a card (page.css)."""
-    names = ("#", "Claim", "The paper", "Accepted", "Measured over seeds", "Verdict")
+    names = ("#", "Claim", "The paper", "Accepted", "Measured", "Verdict")
     head = tag("thead", tag("tr", [tag("th", name, scope="col") for name in names]))
     body = tag("tbody", [row(finding) for finding in findings])
-    note = (
-        "Measured: estimate with its 95 % interval over seeds (a mean with Student's t, a share "
-        "of seeds with Wilson's). Shaded on the strip: what is accepted. Reproduced: the whole "
-        "interval lies inside; contradicted: it lies outside; inconclusive: it crosses a border, "
-        "or there are too few seeds."
-    )
+    kinds = {quantity.kind for finding in findings for quantity in finding.quantities}
     table = tag("table", head, body, class_="ledger")
-    return tag("div", table, tag("p", note, class_="caption"), class_="ledger-box")
+    return tag("div", table, tag("p", legend(kinds), class_="caption"), class_="ledger-box")
+
+
+def legend(kinds: Collection[Kind]) -> str:
+    """How to read the ledger, as far as its kinds of quantities need it."""
+    methods = {
+        Kind.MEAN: "a mean with Student's t",
+        Kind.SHARE: "a share of seeds with Wilson's",
+        Kind.MEDIAN: "a median with a bootstrap interval",
+    }
+    used = [method for kind, method in methods.items() if kind in kinds]
+    notes = []
+    if used:
+        notes.append(
+            f"In brackets: the estimate's 95 % interval over seeds ({listed(used)}). Reproduced: "
+            "the whole interval lies inside what is accepted; contradicted: it lies outside; "
+            "inconclusive: it crosses a border, or there are too few seeds."
+        )
+    if Kind.EVERY in kinds:
+        notes.append(
+            "Seeds inside: each seed must lie inside (or the share of them that is named); beside "
+            "the median stand the smallest and the largest seed, one seed outside contradicts, and "
+            "fewer than four are inconclusive."
+        )
+    if Kind.EXACT in kinds:
+        notes.append("No seeds: a deterministic number, which lies inside or not.")
+    return " ".join(["Shaded on the strips: what is accepted.", *notes])
 
 
 def row(finding: Finding) -> Markup:
@@ -76,57 +97,85 @@ def row(finding: Finding) -> Markup:
 
 
 def measurement(quantity: Quantity) -> Markup:
-    """One quantity: its name, strip, estimate, interval, seeds."""
-    interval = quantity.interval
-    bounds = (
-        f"[{number(interval.low)}, {number(interval.high)}]"
-        if isfinite(interval.low) and isfinite(interval.high)
-        else "no interval"
-    )
-    seeds = (
-        count(quantity.seeds, "seed")
-        if interval.count == quantity.seeds
-        else f"{interval.count} of {count(quantity.seeds, 'seed')} with a value"
+    """One quantity: its name, strip, estimate, what stands beside it, seeds."""
+    median = quantity.kind in (Kind.MEDIAN, Kind.EVERY)
+    estimate = tag(
+        "div",
+        tag("small", "median ") if median else None,
+        tag("b", number(quantity.estimate, 6 if quantity.kind is Kind.EXACT else 4)),
+        " ",
+        tag("span", beside(quantity), class_="bounds"),
+        class_="estimate",
     )
     return tag(
         "div",
-        tag("div", tag("span", quantity.name), tag("small", seeds), class_="name"),
+        tag("div", tag("span", quantity.name), tag("small", seeds_of(quantity)), class_="name"),
         strip(quantity),
-        tag(
-            "div",
-            tag("b", number(interval.estimate)),
-            " ",
-            tag("span", bounds, class_="bounds"),
-            class_="estimate",
-        ),
+        estimate,
         class_=f"quantity {slug(quantity.verdict)}",
         title=f"accepted: {quantity.accepted}; {quantity.verdict.value}",
     )
 
 
+def beside(quantity: Quantity) -> str:
+    """'[0.75, 1.25]' for an interval, '0.75 to 1.25' from seed to seed, '' for an exact number."""
+    if quantity.kind is Kind.EXACT:
+        return ""
+    ends = (quantity.low, quantity.high)
+    if not all(map(isfinite, ends)):
+        return "no interval"
+    low, high = map(number, ends)
+    return f"{low} to {high}" if quantity.kind is Kind.EVERY else f"[{low}, {high}]"
+
+
+def seeds_of(quantity: Quantity) -> str:
+    """'8 seeds', '7 of 8 seeds with a value', '19 of 20 seeds inside, 95 % wanted', 'no seeds'."""
+    seeds, lost = quantity.seeds, quantity.seeds - quantity.with_value
+    if quantity.kind is Kind.EXACT:
+        return "no seeds"
+    if quantity.kind is Kind.EVERY:
+        wanted = quantity.share or 1.0
+        return (
+            f"{quantity.within} of {count(seeds, 'seed')} inside"
+            + (f", {percent(wanted)} wanted" if wanted < 1 else "")
+            + (f", {lost} without a value" if lost else "")
+        )
+    return (
+        f"{seeds - lost} of {count(seeds, 'seed')} with a value" if lost else count(seeds, "seed")
+    )
+
+
 def strip(quantity: Quantity) -> Markup | None:
-    """The interval as a line over the accepted range as a shaded band; None without an interval."""
-    interval, accepted = quantity.interval, quantity.accepted
-    ends = [interval.low, interval.high, accepted.low, accepted.high]
-    finite = [end for end in ends if isfinite(end)]
-    if not (isfinite(interval.low) and isfinite(interval.high)):
+    """What was measured over the accepted range as a shaded band; None where nothing was.
+
+    An interval is a line with a dot. Where every seed counts, each is a tick.
+    """
+    accepted, middle = quantity.accepted, quantity.estimate
+    alone = quantity.kind is Kind.EXACT
+    start, end = (middle, middle) if alone else (quantity.low, quantity.high)
+    if not (isfinite(start) and isfinite(end)):
         return None
+    finite = [value for value in (start, end, accepted.low, accepted.high) if isfinite(value)]
     low, high = min(finite), max(finite)
     air = 0.18 * (high - low) or 1.0
     low, high = low - air, high + air
 
-    def percent(value: float) -> float:
+    def place(value: float) -> float:
         return round(100 * (min(max(value, low), high) - low) / (high - low), 1)
 
-    left, right = percent(accepted.low), percent(accepted.high)
-    start, end = percent(interval.low), percent(interval.high)
+    left, right = place(accepted.low), place(accepted.high)
     band = "accepted" if isfinite(accepted.low) else "accepted open-low"
     band += "" if isfinite(accepted.high) else " open-high"
-    return tag(
-        "div",
-        tag("i", class_=band, style=f"left:{left}%;width:{right - left:.1f}%"),
-        tag("i", class_="interval", style=f"left:{start}%;width:{end - start:.1f}%"),
-        tag("i", class_="dot", style=f"left:{percent(interval.estimate)}%"),
-        class_="strip",
-        aria_hidden="true",
-    )
+    shapes = [tag("i", class_=band, style=f"left:{left}%;width:{right - left:.1f}%")]
+    if not alone:
+        width = place(end) - place(start)
+        shapes.append(tag("i", class_="interval", style=f"left:{place(start)}%;width:{width:.1f}%"))
+    if quantity.kind is Kind.EVERY:
+        ticks = {(place(v), v in accepted) for v in quantity.values if isfinite(v)}
+        shapes += [
+            tag("i", class_="tick" if inside else "tick out", style=f"left:{at}%")
+            for at, inside in sorted(ticks)
+        ]
+    else:
+        shapes.append(tag("i", class_="dot", style=f"left:{place(middle)}%"))
+    return tag("div", shapes, class_="strip", aria_hidden="true")

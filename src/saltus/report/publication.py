@@ -115,15 +115,13 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
     fan, color = curve.fan, style.color(curve.color)
     if curve.seeds > 1:
         band = {"color": color, "linewidth": 0}
-        axes.fill_between(fan.steps, fan.low, fan.high, alpha=style.BAND_ALL, **band)
-        axes.fill_between(fan.steps, fan.quarter, fan.three_quarters, alpha=style.BAND_HALF, **band)
+        axes.fill_between(fan.x, fan.low, fan.high, alpha=style.BAND_ALL, **band)
+        axes.fill_between(fan.x, fan.quarter, fan.three_quarters, alpha=style.BAND_HALF, **band)
         for line in curve.lines:
-            axes.plot(line.steps, line.values, color=color, linewidth=0.3, alpha=style.SEED_LINE)
+            axes.plot(line.x, line.y, color=color, linewidth=0.3, alpha=style.SEED_LINE)
     dash = style.dash(curve.color)
     pattern: Any = (0, tuple(float(part) for part in dash.split())) if dash else "-"
-    axes.plot(
-        fan.steps, fan.median, color=color, linewidth=1.3, linestyle=pattern, label=curve.label
-    )
+    axes.plot(fan.x, fan.median, color=color, linewidth=1.3, linestyle=pattern, label=curve.label)
 
 
 def write(figure: Figure, path: Path) -> Path:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from saltus.errors import SaltusError
 from saltus.report import gather
 from saltus.report.attention import maps_of, viewer
 from saltus.report.costs import costs, state_of, steps_of
+from saltus.report.figure import Figure
 from saltus.report.ledger import ledger, tally
 from saltus.report.markup import Markup, tag
 from saltus.report.origin import command, experiments, provenance
@@ -46,11 +48,12 @@ def study_section(report: StudyReport) -> Markup:
         tag("dl", [tag("div", tag("dt", name), tag("dd", text)) for name, text in facts]),
         tally(report.findings),
     )
-    loss = gather.loss_figure(arms)
+    loss = None if study.figures else gather.loss_figure(arms)
     headline = gather.series_figure(arms, study.headline, "Headline series")
     expected = list(study.recipe(report.scale))  # type: ignore[arg-type]
     parts = [
         block("The ledger", ledger(report.findings)),
+        block("The paper's figures", study_figures(study, arms)),
         block("Training loss, arm by arm", draw(loss, TALL, legend=False) if loss else None),
         block("The headline series, arms together", draw(headline, SMALL) if headline else None),
         block("Attention over training", viewer(maps_of(arms))),
@@ -63,6 +66,39 @@ def study_section(report: StudyReport) -> Markup:
         ),
     ]
     return tag("section", head, parts, class_="study", id=study.name)
+
+
+def study_figures(study: Study, arms: Mapping[str, Run]) -> list[Markup]:
+    """The figures that the study composes, each under its title, and a line on what is missing."""
+    found, missing = figures_of(study, arms)
+    drawn = [
+        tag("div", tag("h4", figure.title), draw(figure, height_of(figure)), class_="composed")
+        for figure in found
+    ]
+    return drawn + ([tag("p", f"Not drawn: {missing}.", class_="reason")] if missing else [])
+
+
+def figures_of(study: Study, arms: Mapping[str, Run]) -> tuple[list[Figure], str]:
+    """A study's figures, as far as its runs carry them, and why there are no more ('': they do)."""
+    found: list[Figure] = []
+    try:
+        for figure in study.figures(Arms(arms)) if study.figures else ():
+            found.append(figure)
+    except SaltusError as error:
+        return found, str(error)
+    return found, ""
+
+
+class Arms(dict[str, Run]):
+    """Arms that say in one line which of them was not run."""
+
+    def __missing__(self, arm: str) -> Run:
+        raise SaltusError(f"arm {arm} was not run")
+
+
+def height_of(figure: Figure) -> int:
+    """In pixels: the fewer panels stand side by side, the higher they are."""
+    return {1: 340, 2: 280, 4: 260}.get(len(figure.panels), 220)
 
 
 def scale_text(report: StudyReport) -> str:

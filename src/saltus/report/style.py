@@ -8,14 +8,20 @@ from __future__ import annotations
 
 LIGHT = ("#0369a8", "#c8500a", "#0b8560", "#a8417f", "#a97400", "#3d8fc4", "#5b6470")
 DARK = ("#5cb3ee", "#ff8f55", "#3fcb9f", "#e597c6", "#f0bd4c", "#9fd6fa", "#b4bcc8")
+INK = "#1b1f27"
 DASHES = ("", "7 3", "2 2.5")
 
 BAND_ALL, BAND_HALF, SEED_LINE = 0.13, 0.26, 0.32  # opacities
 
 
-def color(place: int) -> str:
-    """The colour on white paper of the curve at a place of the palette."""
-    return LIGHT[place % len(LIGHT)]
+def color(place: int | None) -> str:
+    """The colour on white paper of what stands at a place of the palette; None: the text's."""
+    return INK if place is None else LIGHT[place % len(LIGHT)]
+
+
+def css_class(place: int | None) -> str:
+    """The class of page.css that has this colour."""
+    return "ink" if place is None else f"k{place % len(LIGHT)}"
 
 
 def dash(place: int) -> str:

@@ -50,7 +50,7 @@ def draw(figure: Figure, height: int = 200, legend: bool = True) -> Markup:
 def draw_legend(figure: Figure) -> Markup:
     """Which colour is which arm."""
     items = [
-        tag("li", _swatch(color), label, class_=f"k{color % len(style.LIGHT)}")
+        tag("li", _swatch(color), label, class_=style.css_class(color))
         for label, color in figure.legend.items()
     ]
     return tag("ul", items, class_="legend")
@@ -103,7 +103,7 @@ def draw_panel(panel: Panel, x: Axis, y: Axis, height: int) -> Markup:
 def draw_curve(curve: Curve, x: Axis, y: Axis) -> Markup:
     """Bands from wide to narrow, single seeds, the median on top."""
     fan, several = curve.fan, curve.seeds > 1
-    across = x.places(fan.steps)
+    across = x.places(fan.x)
     bands = [(fan.low, fan.high, "all"), (fan.quarter, fan.three_quarters, "half")]
     shapes = [
         tag("path", d=band_path(across, y.places(a), y.places(b)), class_=f"band {kind}")
@@ -111,12 +111,12 @@ def draw_curve(curve: Curve, x: Axis, y: Axis) -> Markup:
         if several
     ]
     if several:
-        seeds = "".join(line_path(x.places(s.steps), y.places(s.values)) for s in curve.lines)
+        seeds = "".join(line_path(x.places(s.x), y.places(s.y)) for s in curve.lines)
         shapes.append(tag("path", d=seeds, class_="seeds"))
     median = line_path(across, y.places(fan.median))
     dashes = style.dash(curve.color) or None
     shapes.append(tag("path", d=median, class_="median", stroke_dasharray=dashes))
-    return tag("g", shapes, class_=f"k{curve.color % len(style.LIGHT)}")
+    return tag("g", shapes, class_=style.css_class(curve.color))
 
 
 def draw_mark(mark: Mark, x: Axis) -> Markup:
@@ -126,7 +126,7 @@ def draw_mark(mark: Mark, x: Axis) -> Markup:
     if mark.median is not None:
         at = round(x.place(mark.median) * WIDE)
         median = [_line(at, 0, at, HIGH, "leap")]
-    return tag("g", median, ticks, class_=f"k{mark.color % len(style.LIGHT)}")
+    return tag("g", median, ticks, class_=style.css_class(mark.color))
 
 
 def line_path(x: np.ndarray, y: np.ndarray) -> str:
@@ -164,7 +164,7 @@ def _readout_curve(fan: Fan) -> dict[str, object]:
     short = {name: [_short(v) for v in values] for name, values in columns.items()}
     counts = fan.counts.tolist()
     seeds = counts[0] if len(set(counts)) == 1 else counts
-    return {"steps": fan.steps.tolist(), "seeds": seeds, **short}
+    return {"steps": fan.x.tolist(), "seeds": seeds, **short}
 
 
 def _short(value: float) -> float | None:
@@ -209,7 +209,7 @@ def _label(text: str, kind: str, **where: float) -> Markup:
 def _mark_label(mark: Mark, x: Axis, place: int) -> Markup:
     """'half right: step 315, 8 of 8 seeds' beside the line, or in the corner without one."""
     who = tag("small", f"{len(mark.each)} of {count(mark.seeds, 'seed')}")
-    top, color = f"top:{2 + 30 * place}px", f"k{mark.color % len(style.LIGHT)}"
+    top, color = f"top:{2 + 30 * place}px", style.css_class(mark.color)
     if mark.median is None:
         text = f"{mark.label}: not in most seeds" if mark.each else f"{mark.label}: never"
         return tag("span", text, who, class_=f"mark never {color}", style=top)

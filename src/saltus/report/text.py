@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from math import isfinite
 
 
-def number(value: float) -> str:
+def number(value: float, digits: int = 4) -> str:
     """Four significant digits with a real minus sign; a dash where there is no number."""
     if value != value:
         return "–"
     if not isfinite(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value:.4g}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """'95 %', '99.5 %'."""
+    return f"{100 * share:g} %"
 
 
 def duration(seconds: float) -> str:
@@ -32,3 +38,8 @@ def count(amount: int, noun: str) -> str:
 def listed(values: list[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} and {values[-1]}"
+
+
+def slug(title: str) -> str:
+    """'Loss, by class (SA)' → 'loss-by-class-sa': a title as part of a file's name."""
+    return re.sub(r"[^\w]+", "-", title.lower()).strip("-") or "figure"

@@ -1,11 +1,24 @@
 """What papers say: experiments, claims and figures, one folder per paper."""
 
-from saltus.studies.claim import Claim, Finding, Quantity, Range, Verdict, amount, holds
+from saltus.studies.claim import (
+    Claim,
+    Finding,
+    Kind,
+    Quantity,
+    Range,
+    Verdict,
+    amount,
+    every,
+    exact,
+    holds,
+    median,
+)
 from saltus.studies.study import Scale, Study, all_studies, find_study
 
 __all__ = [
     "Claim",
     "Finding",
+    "Kind",
     "Quantity",
     "Range",
     "Scale",
@@ -13,6 +26,9 @@ __all__ = [
     "Verdict",
     "all_studies",
     "amount",
+    "every",
+    "exact",
     "find_study",
     "holds",
+    "median",
 ]

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from saltus.errors import SaltusError, unknown
 from saltus.experiment import Experiment
-from saltus.studies.claim import Claim
+from saltus.studies.claim import Arms, Claim
+
+if TYPE_CHECKING:
+    from saltus.report.figure import Figure
 
 Scale = Literal["quick", "paper"]
 
 
 @dataclass(frozen=True)
 class Study:
-    """One paper. `recipe(scale)` gives its arms by name; `claims(scale)` what to check on them."""
+    """One paper. `recipe(scale)` gives its arms by name; `claims(scale)` what to check on them.
+
+    `figures(arms)` gives the paper's figures as data, made with `saltus.report.compose`. Asking for
+    an arm that was not run raises SaltusError; a generator loses only the figures that come after.
+    A report of a study with figures shows these in place of the loss of every arm.
+    """
 
     name: str
     title: str
@@ -27,7 +35,8 @@ class Study:
     recipe: Callable[[Scale], dict[str, Experiment]]
     claims: Callable[[Scale], list[Claim]]
     changed: str  # what the quick scale changes against the paper's setting
-    headline: tuple[str, ...]  # series that the report draws as fans over seeds
+    headline: tuple[str, ...] = ()  # series that the report draws as fans, all arms together
+    figures: Callable[[Arms], Iterable[Figure]] | None = None
 
 
 @cache
