@@ -1,0 +1,1 @@
+"""Gradient flow, the continuous-time limit: solving y' = v(y) for ensembles."""
