@@ -62,8 +62,9 @@ class Needs(NamedTuple):
     gradients: bool = False  # the training gradient at this step
     generated: bool = False  # what the model writes on its own (Task.generate)
     sample_gradients: int = 0  # gradients of this many single samples
-    initial: bool = False  # the parameters at step 0 as well
+    initial: bool = False  # the parameters at step 0 as well, and the same sites under them
     training: bool = False  # the batch is this step's training batch, not an evaluation batch
+    task: Task | None = None  # whose evaluation batch it is, if not the experiment's
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Reading:
     parameters: Mapping[str, Tensor]
     model: Model | None = None  # None for a stranger's module
     initial: Mapping[str, Tensor] = field(default_factory=dict)  # the parameters at step 0
+    initial_sites: Mapping[str, Tensor] = field(default_factory=dict)  # under these
     batch: Batch = field(default_factory=dict)
     outputs: Tensor | None = None  # [batch, position, output]
     losses: Tensor | None = None  # [batch]

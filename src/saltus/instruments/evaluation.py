@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
-from saltus.tasks.base import Batch, Task
+from saltus.tasks.base import AnyTask, Batch, Task
 
 
 class Evaluation(Instrument):
@@ -22,26 +23,39 @@ class Evaluation(Instrument):
       while `accuracy` is low, the model has the paper's partial solution.
 
     `generate: false` leaves out the last two, which cost one forward pass per answer token.
+    `task` evaluates on the samples of another task with the same interface, such as another
+    distribution; `label` then takes the place of `evaluation` in the names.
     """
 
     kind: Literal["evaluation"] = "evaluation"
     generate: bool = True
+    task: AnyTask | None = None
+    label: str = Field(default="evaluation", pattern=r"^[a-z0-9][a-z0-9-]*$")
     cadence: AnyCadence = Cadence(every=1000)  # the model writes: many forward passes
 
     def needs(self, task: Task) -> Needs:
-        return Needs(outputs=True, generated=self.generate and writes(task))
+        own = self.task or task
+        return Needs(outputs=True, generated=self.generate and writes(own), task=self.task)
+
+    def check(self, task: Task) -> None:
+        if self.task is not None and self.task.interface != task.interface:
+            raise ValueError(
+                f"task {self.task.kind} has interface {tuple(self.task.interface)}, "
+                f"the experiment's {tuple(task.interface)}"
+            )
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
         outputs, losses = reading.outputs, reading.losses
         assert outputs is not None and losses is not None  # `needs` asked for them
-        results = {"evaluation/loss": losses.mean()}
+        label = self.label
+        results = {f"{label}/loss": losses.mean()}
         for name, value in reading.task.metrics(outputs, reading.batch).items():
-            results[f"evaluation/{name}"] = value
+            results[f"{label}/{name}"] = value
         if self.generate and writes(reading.task):
             assert reading.generated is not None
             right = accuracies(reading.generated, right_answer(reading.task, reading.batch))
-            results["evaluation/accuracy"] = right.mean()
-            results["evaluation/accuracy-first"] = right[0]
+            results[f"{label}/accuracy"] = right.mean()
+            results[f"{label}/accuracy-first"] = right[0]
         return results
 
 

@@ -33,6 +33,11 @@ class Task(Part):
         """Fresh samples: at least `inputs` [..., batch, position] and `targets`."""
         raise NotImplementedError(type(self).__name__)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the numbers of `classes` in a batch mean, for tasks that class their samples."""
+        return ()
+
     def check_examples(self, examples: int) -> None:
         """Raise ValueError where a training set or batch of this size cannot be drawn."""
 

@@ -19,7 +19,7 @@ from saltus.experiment import Member
 from saltus.models.base import initial_parameters
 from saltus.models.sites import SILENT, Edit, Tape
 from saltus.random import Draws
-from saltus.tasks.base import Batch
+from saltus.tasks.base import Batch, Task
 from saltus.training.layout import Layout
 from saltus.training.lift import lift, lift_edit
 from saltus.training.optimizers import Descent
@@ -96,9 +96,10 @@ class Ensemble:
             for name, value in values.items():
                 parameters[name][row].copy_(value)
 
-    def draw(self, stream: str, step: int, batch: int) -> Batch:
-        """A fresh batch for every member, [members, batch, ...]."""
-        return self.task.sample(Draws(self.seeds, stream, step, self.device, self.dtype), batch)
+    def draw(self, stream: str, step: int, batch: int, task: Task | None = None) -> Batch:
+        """A fresh batch for every member, [members, batch, ...], of its task or another."""
+        draws = Draws(self.seeds, stream, step, self.device, self.dtype)
+        return (task or self.task).sample(draws, batch)
 
     def training_batch(self, step: int) -> Batch:
         """What step `step` learns from: fresh samples, or its share of the fixed training set.

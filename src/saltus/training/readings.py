@@ -16,7 +16,7 @@ from torch.func import vmap
 
 from saltus.errors import SaltusError
 from saltus.instruments.base import Instrument, Needs, Reading
-from saltus.tasks.base import Batch
+from saltus.tasks.base import Batch, Task
 from saltus.training.ensemble import Ensemble
 
 
@@ -37,9 +37,9 @@ def measure(ensemble: Ensemble, instruments: Sequence[Instrument], step: int) ->
     results: dict[str, Tensor] = {}
     now = State(None, ensemble.parameters, ensemble.gradients)
     for instrument, shared in observations(ensemble, instruments, step, now):
-        found = _map(instrument.read, ensemble, shared)
+        found = _map(instrument, instrument.read, ensemble, shared)
         if instrument.has_events:
-            signals = _map(instrument.events, ensemble, shared)
+            signals = _map(instrument, instrument.events, ensemble, shared)
             found |= {f"signal/{name}": value for name, value in signals.items()}
         if twice := sorted(results.keys() & found.keys()):
             raise SaltusError(f"instruments: two of them give '{twice[0]}'; keep one")
@@ -52,7 +52,7 @@ def signals(ensemble: Ensemble, state: State) -> dict[str, Tensor]:
     watching = [part for part in ensemble.experiment.instruments if part.has_events]
     results: dict[str, Tensor] = {}
     for instrument, shared in observations(ensemble, watching, 0, state):
-        results |= _map(instrument.events, ensemble, shared)
+        results |= _map(instrument, instrument.events, ensemble, shared)
     return results
 
 
@@ -60,31 +60,35 @@ def observations(
     ensemble: Ensemble, instruments: Sequence[Instrument], step: int, state: State
 ) -> list[tuple[Instrument, dict[str, object]]]:
     """Each instrument with what it will see; those on the same batch share one forward pass."""
-    found: list[tuple[Instrument, dict[str, object]]] = []
-    needs = {id(part): part.needs(ensemble.task) for part in instruments}
-    for training in (False, True):
-        some = [part for part in instruments if needs[id(part)].training is training]
-        if some:
-            shared = observe(ensemble, _union(needs[id(part)] for part in some), step, state)
-            found += [(part, shared) for part in some]
-    return sorted(found, key=lambda pair: instruments.index(pair[0]))
+    wanted = [part.needs(ensemble.task) for part in instruments]
+    batches = [(needs.training, needs.task) for needs in wanted]
+    shared = {
+        batch: observe(
+            ensemble,
+            _union(needs for needs, own in zip(wanted, batches, strict=True) if own == batch),
+            step,
+            state,
+        )
+        for batch in dict.fromkeys(batches)
+    }
+    return [(part, shared[batch]) for part, batch in zip(instruments, batches, strict=True)]
 
 
 def observe(ensemble: Ensemble, needs: Needs, step: int, state: State) -> dict[str, object]:
     """What the instruments asked for, stacked over members."""
-    task, parameters, rows = ensemble.task, state.parameters, state.rows
+    task, parameters, rows = needs.task or ensemble.task, state.parameters, state.rows
     shared: dict[str, object] = {"parameters": dict(parameters), "gradients": {}}
     if needs.gradients:
         shared["gradients"] = dict(state.gradients)
     if needs.initial:
         shared["initial"] = _of(rows, ensemble.initial)
-    if needs == Needs(gradients=needs.gradients, initial=needs.initial):
+    if needs._replace(gradients=False, initial=False, task=None) == Needs():
         return shared
     if needs.training:
         batch = _of(rows, ensemble.training_batch(step))
     else:
         size = ensemble.experiment.evaluation_batch
-        batch = _of(rows, ensemble.draw("evaluation", step, size))
+        batch = _of(rows, ensemble.draw("evaluation", step, size, task))
     shared["batch"] = batch
     with torch.no_grad(), ensemble.autocast():
         if needs.sites or needs.outputs:
@@ -92,6 +96,10 @@ def observe(ensemble: Ensemble, needs: Needs, step: int, state: State) -> dict[s
             outputs = ensemble.lifted(parameters, batch["inputs"], tape).to(ensemble.dtype)
             shared |= {"outputs": outputs, "losses": task.loss(outputs, batch)}
             shared["sites"] = tape.values
+        if needs.sites and needs.initial:
+            tape = ensemble.tape(step, needs.sites, rows=rows)
+            ensemble.lifted(_of(rows, ensemble.initial), batch["inputs"], tape)
+            shared["initial_sites"] = tape.values
         if needs.generated:
             tape = ensemble.tape(step, rows=rows)
             shared["generated"] = task.generate(
@@ -101,13 +109,13 @@ def observe(ensemble: Ensemble, needs: Needs, step: int, state: State) -> dict[s
             )
     if needs.sample_gradients:
         shared["sample_gradients"] = sample_gradients(
-            ensemble, batch, step, needs.sample_gradients, state
+            ensemble, task, batch, step, needs.sample_gradients, state
         )
     return shared
 
 
 def sample_gradients(
-    ensemble: Ensemble, batch: Batch, step: int, samples: int, state: State
+    ensemble: Ensemble, task: Task, batch: Batch, step: int, samples: int, state: State
 ) -> dict[str, Tensor]:
     """Gradient of the loss of single samples, {parameter: [members, sample, *shape]}.
 
@@ -122,7 +130,7 @@ def sample_gradients(
     }
     tape = ensemble.tape(step, repeat=count, rows=state.rows)
     outputs = ensemble.lifted(repeated, pairs["inputs"], tape)
-    losses = ensemble.task.loss(outputs.to(ensemble.dtype), pairs)
+    losses = task.loss(outputs.to(ensemble.dtype), pairs)
     found = torch.autograd.grad(losses.sum(), list(repeated.values()), materialize_grads=True)
     return {
         name: value.unflatten(0, (members, count))
@@ -137,11 +145,13 @@ def _of(rows: Sequence[int] | None, tensors: Mapping[str, Tensor]) -> dict[str, 
 
 
 def _map(
+    instrument: Instrument,
     look: Callable[[Reading], dict[str, Tensor]],
     ensemble: Ensemble,
     shared: Mapping[str, object],
 ) -> dict[str, Tensor]:
-    task, model = ensemble.task, ensemble.experiment.model
+    task = instrument.needs(ensemble.task).task or ensemble.task
+    model = ensemble.experiment.model
 
     def one(own: dict[str, object]) -> dict[str, Tensor]:
         return look(Reading(task=task, model=model, **own))  # type: ignore[arg-type]
@@ -159,5 +169,6 @@ def _union(needs: Iterable[Needs]) -> Needs:
         generated=any(need.generated for need in every),
         sample_gradients=max(need.sample_gradients for need in every),
         initial=any(need.initial for need in every),
-        training=any(need.training for need in every),
+        training=every[0].training,  # those who share a batch agree in these two
+        task=every[0].task,
     )
