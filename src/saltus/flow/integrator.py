@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -32,6 +33,21 @@ SMALLEST_RTOL = 100 * math.ulp(1.0)  # below that, rounding is larger than the e
 # What a state holds of each row's pace.
 TIMES = ("before", "time", "size")
 COUNTS = ("evaluations", "dense", "accepted", "rejected", "again", "failed")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Per row: evaluations of the velocity, and attempted steps.
+
+    `evaluations` is what scipy counts when nothing is asked of its dense output: one at the start,
+    one to choose the first step, and the stages of every attempt, good or bad. Those that only
+    dense output and events had need of are in `dense`: three for each such step of DOP853.
+    """
+
+    evaluations: list[int]
+    dense: list[int]
+    accepted: list[int]
+    rejected: list[int]
 
 
 class Integrator:
@@ -97,14 +113,10 @@ class Integrator:
         return self.event_times.masked_fill(late, math.nan)
 
     @property
-    def counts(self) -> dict[str, list[int]]:
-        """Per row: evaluations of v for steps, for dense output; steps taken and taken back.
-
-        `evaluations` is what scipy counts without dense output: one at the start, one to choose
-        the first step, and the stages of every attempt.
-        """
-        names = ("evaluations", "dense", "accepted", "rejected")
-        return {name: [getattr(pace, name) for pace in self.paces] for name in names}
+    def counts(self) -> Counts:
+        """What each row's path has cost so far."""
+        each = [(p.evaluations, p.dense, p.accepted, p.rejected) for p in self.paces]
+        return Counts(*map(list, zip(*each, strict=True)))
 
     @property
     def failed(self) -> dict[int, str]:
