@@ -87,7 +87,8 @@ def initial_parameters(
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             scale, mean, law = model.start_in(module, name)
-            value = torch.full(parameter.shape, mean, dtype=where.get("dtype", torch.float32))
+            where_and_how = {"dtype": torch.float32, **where}
+            value = torch.full(parameter.shape, mean, **where_and_how)
             if law != "sign":
                 scale *= model.initial_scale
             if scale:
