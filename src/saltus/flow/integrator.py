@@ -75,7 +75,15 @@ class Integrator:
         looks: int = 4,
         largest: int = 1_000_000,
     ) -> None:
-        check(start, end, rtol, atol, method)
+        check(start, end, rtol, atol)
+        if method not in METHODS:
+            raise SaltusError(f"method: {unknown('method', method, METHODS)}")
+        for name, value, least in (("looks", looks, 0), ("largest", largest, 1)):
+            if value < least:
+                raise SaltusError(f"{name}: {value!r} is not allowed: {least} or more")
+        if (signals is None) != (events == 0) or events < 0:
+            given = "without" if signals is None else "with"
+            raise SaltusError(f"events: {events} {given} signals is not allowed: one per signal")
         self.tableau, self.signals = METHODS[method], signals
         self.rtol, self.atol, self.looks, self.largest = rtol, atol, looks, largest
         self.paces = [Pace(float(time)) for time in end]
@@ -117,6 +125,11 @@ class Integrator:
         """What each row's path has cost so far."""
         each = [(p.evaluations, p.dense, p.accepted, p.rejected) for p in self.paces]
         return Counts(*map(list, zip(*each, strict=True)))
+
+    @property
+    def times(self) -> list[float]:
+        """The time each row's steps have come to: not before what was asked, unless it failed."""
+        return [pace.time for pace in self.paces]
 
     @property
     def failed(self) -> dict[int, str]:
@@ -208,10 +221,14 @@ class Integrator:
         step = self.stepper.step(rows, self.new[rows], self.slope[rows], sizes)
         errors = error_norms(step, self.rtol, self.atol)
         good = [place for place, error in enumerate(errors) if error < 1.0]
-        pending = self.event_times.isnan().any(dim=1).tolist()
-        within = [p for p in good if pending[rows[p]] or self.asked[rows[p]] < ends[rows[p]]]
+        pending = self.event_times.isnan().tolist()
+        within = [
+            place
+            for place, row in enumerate(rows)
+            if place in good and (any(pending[row]) or self.asked[row] < ends[row])
+        ]
         dense = self._extended(step, within) if within else None
-        events = self._events(dense) if dense else {}
+        events = self._events(dense, pending) if dense else {}
         # From here on nothing is called that may fail: a row's step is taken wholly or not at all.
         for row, error in zip(rows, errors, strict=True):
             self.paces[row].evaluations += self.tableau.last
@@ -240,15 +257,15 @@ class Integrator:
             if self._rests_within(row):
                 self.kept[row] = dense.pick([place])
 
-    def _events(self, dense: Step) -> dict[tuple[int, int], float]:
+    def _events(self, dense: Step, pending: list[list[bool]]) -> dict[tuple[int, int], float]:
         """The times of the events that happen within steps not yet taken."""
-        places = [p for p, row in enumerate(dense.rows) if self.event_times[row].isnan().any()]
+        places = [place for place, row in enumerate(dense.rows) if any(pending[row])]
         if self.signals is None or not places:
             return {}
         step = dense if len(places) == len(dense.rows) else dense.pick(places)
-        pending = self.event_times[step.rows].isnan().tolist()
         starts = [self.paces[row].time for row in step.rows]
-        return find_events(self.signals, step, starts, pending, self.looks)
+        waiting = [pending[row] for row in step.rows]
+        return find_events(self.signals, step, starts, waiting, self.looks)
 
     def _check_times(self, times: Sequence[float]) -> None:
         if len(times) != len(self.paces):
@@ -263,10 +280,8 @@ class Integrator:
                 )
 
 
-def check(start: Tensor, end: Sequence[float], rtol: float, atol: float, method: str) -> None:
+def check(start: Tensor, end: Sequence[float], rtol: float, atol: float) -> None:
     """Refuse what cannot be integrated, in one line."""
-    if method not in METHODS:
-        raise SaltusError(f"method: {unknown('method', method, METHODS)}")
     for name, value, least in (("rtol", rtol, SMALLEST_RTOL), ("atol", atol, 0.0)):
         if not (least <= value < math.inf and value > 0.0):
             allowed = f"{least!r} or more" if least else "a positive number"
