@@ -83,7 +83,7 @@ def test_a_diverged_member_breaks_neither_paths_nor_data(page):
     paths = [a["d"] for name, a in page.elements if name == "path"]
     assert all(re.fullmatch(r"[MLHVCScslhvz0-9 .\-]+", path) for path in paths)
     (loss, *_) = page.data("readout")
-    (curve,) = loss["panels"][0]
+    (curve,) = loss["panels"][0]["curves"]
     assert set(curve["seeds"]) == {3, 4} and None not in curve["median"]
 
 

@@ -7,20 +7,20 @@ import pytest
 
 from saltus.errors import SaltusError
 from saltus.report import gather, publication, write_figure
-from saltus.report.axes import value_axis
-from saltus.report.svg import readout, step_axis
+from saltus.report.axes import value_axis, x_axes
+from saltus.report.svg import readout
 
 
 def test_both_drawings_show_the_same_data(make_run):
     arms = {"a": make_run(), "b": make_run(leap=20)}
     figure = gather.series_figure(arms, ["loss/train", "evaluation/accuracy"], "t")
-    page = readout(figure, step_axis(figure.panels))
+    page = readout(figure, x_axes(figure.panels))
     drawing = publication.draw(figure)
     for axes, curves, panel in zip(drawing.axes, page["panels"], figure.panels, strict=True):
         medians = {line.get_label(): line for line in axes.get_lines()}
-        for curve in curves:
+        for curve in curves["curves"]:
             line = medians[curve["label"]]
-            assert line.get_xdata().tolist() == curve["steps"]
+            assert line.get_xdata().tolist() == curve["x"]
             np.testing.assert_allclose(line.get_ydata(), curve["median"], rtol=1e-3)
         limits = value_axis([panel])
         assert axes.get_ylim() == (limits.low, limits.high)

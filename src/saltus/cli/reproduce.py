@@ -141,7 +141,7 @@ def measurement(quantity: Quantity) -> tuple[str, str, str]:
     if kind == "every":
         wanted = quantity.share or 1.0
         name += f": {quantity.within} of {quantity.seeds} inside"
-        name += f", {100 * wanted:g} % wanted" if wanted < 1 else ""
+        name += f" (>= {100 * wanted:g} %)" if wanted < 1 else ""
     if quantity.verdict.value != "reproduced":
         name += f" (accepted: {quantity.accepted})"
     if kind == "exact":

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import ceil, floor, isfinite, log10
 
 import numpy as np
 
-from saltus.report.figure import Level, Panel
-from saltus.report.text import number
+from saltus.report.figure import Level, Mark, Panel
+from saltus.report.text import number, power_of_ten
 
+CROWDED = 0.25  # of the width: what the name of a mark may take
+ROOM = 0.13  # of the height, above the curves, for each name of a mark
 # A band may reach this many times beyond what medians and quartiles cover; what lies further out
 # (a member on its way to infinity) leaves the frame, or it would flatten all the others.
 REACH = 3.0
-NAMED_MARKS = 2  # marks of a panel that get their name written above the curves
+NAMED_MARKS = 3  # marks of a panel that get their name written above the curves
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,56 @@ class Axis:
         """Round numbers inside the range, at most `most` + 1 of them."""
         if self.log:
             decades = range(ceil(log10(self.low) - 1e-9), floor(log10(self.high) + 1e-9) + 1)
-            stride = max(1, ceil(len(decades) / most))
+            stride = max(1, ceil(len(decades) / (most + 1)))
             found = [10.0**power for power in decades if power % stride == 0]
+            fine = self._thirds()
+            if len(found) < 3 and len(found) < len(fine) <= most + 1:
+                return fine
             if len(found) >= 2:
                 return found
         return _round_numbers(self.low, self.high, most)
 
+    def labels(self, most: int = 5) -> list[tuple[float, str]]:
+        """The ticks with their texts: on a wide logarithmic axis all of them as powers of ten."""
+        ticks = self.ticks(most)
+        powers = [log10(tick) for tick in ticks] if self.log else []
+        whole = all(abs(power - round(power)) < 1e-9 for power in powers)
+        if powers and whole and max(map(abs, powers)) > 3:
+            return [
+                (tick, power_of_ten(round(power)))
+                for tick, power in zip(ticks, powers, strict=True)
+            ]
+        return [(tick, tick_label(tick)) for tick in ticks]
 
-def step_axis(panels: Sequence[Panel]) -> Axis:
-    """Training steps, from the first to the last of any curve."""
-    ends = [c.fan.x[i] for p in panels for c in p.curves if len(c.fan.x) for i in (0, -1)]
+    def _thirds(self) -> list[float]:
+        """1, 2, 5, 10, 20, … inside a logarithmic range: about three to a decade."""
+        powers = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
+        each = [digit * 10.0**power for power, digit in product(powers, (1, 2, 5))]
+        return [v for v in each if self.low * (1 - 1e-9) <= v <= self.high * (1 + 1e-9)]
+
+
+def x_axes(panels: Sequence[Panel]) -> list[Axis]:
+    """The x axis of every panel; panels over the same quantity share one."""
+    alike: dict[tuple[str, bool], list[Panel]] = {}
+    for panel in panels:
+        alike.setdefault((panel.x_label, panel.x_log), []).append(panel)
+    shared = {key: x_axis(group) for key, group in alike.items()}
+    return [shared[panel.x_label, panel.x_log] for panel in panels]
+
+
+def x_axis(panels: Sequence[Panel]) -> Axis:
+    """From the first to the last point of any curve; with a little air where points are dots."""
+    curves = [curve for panel in panels for curve in panel.curves]
+    ends = [curve.fan.x[end] for curve in curves if len(curve.fan.x) for end in (0, -1)]
+    log = any(panel.x_log for panel in panels)
     low, high = (float(min(ends)), float(max(ends))) if ends else (0.0, 1.0)
-    return Axis(low, high if high > low else low + 1.0)
+    if log:
+        low, high = (low, high) if ends else (1.0, 10.0)
+        if any(curve.dots for curve in curves) or low == high:
+            return _padded_log(low, high)
+        return Axis(low, high, log=True)
+    air = 0.04 * (high - low) if any(curve.dots for curve in curves) else 0.0
+    return Axis(low - air, high + air if high > low else low + 1.0)
 
 
 def value_axis(panels: Sequence[Panel]) -> Axis:
@@ -61,6 +102,7 @@ def value_axis(panels: Sequence[Panel]) -> Axis:
     log = all(panel.log for panel in panels)
     core = [v for p in panels for c in p.curves for v in (c.fan.quarter, c.fan.three_quarters)]
     ends = [v for p in panels for c in p.curves for v in (c.fan.low, c.fan.high)]
+    ends += [reference.y for panel in panels for reference in panel.references]
     levels = [level.value for panel in panels for level in panel.levels]
     inner = _finite([*core, levels], log)
     if not len(inner):
@@ -68,14 +110,16 @@ def value_axis(panels: Sequence[Panel]) -> Axis:
     low, high = float(inner.min()), float(inner.max())
     reach = REACH * (high - low if high > low else abs(high) or 1.0)
     outer = _finite(ends, log)
+    named = max(len(panel.marks) for panel in panels)
+    room = ROOM * named if named <= NAMED_MARKS else 0.0
     if log:
-        return _padded_log(float(outer.min(initial=low)), float(outer.max(initial=high)))
+        low, high = float(outer.min(initial=low)), float(outer.max(initial=high))
+        axis = _padded_log(low, high)
+        return Axis(axis.low, axis.high * (high / low) ** room, log=True)
     low = min(low, max(float(outer.min(initial=low)), low - reach))
     high = max(high, min(float(outer.max(initial=high)), high + reach))
     air = 0.05 * (high - low) if high > low else 0.5 * (abs(high) or 1.0)
-    named = max(len(panel.marks) for panel in panels)
-    above = 0.13 * (high - low) * named if named <= NAMED_MARKS else 0.0
-    return Axis(low - air, high + air + above)
+    return Axis(low - air, high + air + room * (high - low))
 
 
 def leaves_frame(panel: Panel, axis: Axis) -> bool:
@@ -95,17 +139,26 @@ def place_levels(levels: Sequence[Level], axis: Axis, gap: float) -> list[tuple[
     return [(text, top - excess) for text, top in placed]
 
 
+def marks_flipped(marks: Sequence[Mark], axis: Axis) -> list[bool]:
+    """Whether each mark's name stands left of its line: at the right end, or before another mark.
+
+    A mark without a median has no line.
+    """
+    places = [2.0 if mark.median is None else axis.place(mark.median) for mark in marks]
+    flipped = []
+    for place in places:
+        crowded = any(0 < other - place < CROWDED for other in places)
+        flipped.append(place > 0.6 or (crowded and place > CROWDED))
+    return flipped
+
+
 def tick_label(value: float) -> str:
-    """0.25, 1500, 2e-05, 50k: short, with a real minus sign."""
+    """0.25, 1500, 2·10⁻⁵, 50k: short, with a real minus sign."""
     if value and abs(value) >= 10_000 and value == int(value) and value % 1000 == 0:
-        text = (
-            f"{value / 1e6:g}M"
-            if value % 100_000 == 0 and abs(value) >= 1e6
-            else f"{value / 1000:g}k"
-        )
-    else:
-        text = f"{value:.6g}"
-    return text.replace("-", "−")
+        millions = value % 100_000 == 0 and abs(value) >= 1e6
+        text = f"{value / 1e6:g}M" if millions else f"{value / 1000:g}k"
+        return text.replace("-", "−")
+    return number(value, 6)
 
 
 def _padded_log(low: float, high: float) -> Axis:

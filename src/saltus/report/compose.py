@@ -17,6 +17,7 @@ bands are, and who is missing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Real
@@ -28,6 +29,7 @@ from saltus.report.text import count, listed
 
 Points = tuple[str, ndarray, ndarray]  # label, x [point], values [seed, point] or [point]
 
+CURVES_WITH_SEEDS = 3  # in a panel with more curves the single seeds would cover each other
 SEED_LINES, SEED_POINTS = 40, 4_000  # single seeds drawn per curve, and their points together
 
 
@@ -53,6 +55,8 @@ def panel(
         given if isinstance(given, Curve) else curve(*given, color, x_log=x_log, dots=dots)
         for color, given in enumerate(curves)
     )
+    if len(drawn) > CURVES_WITH_SEEDS:
+        drawn = tuple(replace(each, lines=()) for each in drawn)
     return Panel(
         title,
         title,
@@ -116,27 +120,31 @@ def slope(
 
 def figure(title: str, panels: Sequence[Panel], *notes: str, shared: bool = False) -> Figure:
     """Panels under one title, with the caption that they need, and the notes after it."""
-    if any(each.marks for each in panels):
-        notes = ("Vertical: the median over seeds; ticks below: each seed's.", *notes)
+    most = max((len(each.marks) for each in panels), default=0)
+    if most:
+        order = ", those of the first event lowest" if most > 1 else ""
+        notes = (f"Vertical: the median over seeds; ticks below: each seed's{order}.", *notes)
     return Figure(title, tuple(panels), caption(panels, *notes), shared)
 
 
 def caption(panels: Sequence[Panel], *notes: str) -> str:
     """How many seeds, what the line and the bands are, and who is missing."""
-    curves = [curve for panel in panels for curve in panel.curves if curve.seeds]
-    seeds = {curve.label: curve.seeds for curve in curves}
+    curves = [each for panel in panels for each in panel.curves if each.seeds]
+    seeds = {each.label: each.seeds for each in curves}
     if not seeds:
         return " ".join(["Computed, without seeds.", *notes])
     most = max(seeds.values())
     amount = _amount(panels)
     if most == 1:
         return " ".join([f"{amount}: a single curve, without a band.", *notes])
-    drawn = f"the first {SEED_LINES} seeds" if most > SEED_LINES else "single seeds"
     text = (
         f"{amount}. Line: median over seeds. Dark band: the middle half of the seeds (25 % to "
-        f"75 %). Light band: all seeds (minimum to maximum). Thin lines: {drawn}."
+        "75 %). Light band: all seeds (minimum to maximum)."
     )
-    broken = {curve.label: curve.broken for curve in curves if curve.broken}
+    if any(each.lines for each in curves):
+        first = f"the first {SEED_LINES} seeds" if most > SEED_LINES else "single seeds"
+        text += f" Thin lines: {first}."
+    broken = {each.label: each.broken for each in curves if each.broken}
     if broken:
         who = listed([f"{number} of {seeds[label]} in {label}" for label, number in broken.items()])
         text += f" Seeds with values that are not finite, left out where they are: {who}."

@@ -6,6 +6,7 @@ into a file for a paper; both read the same numbers, and neither computes one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,6 +65,10 @@ class Reference:
     y: Float[ndarray, " point"]
     color: int | None = None
 
+    def positive(self) -> Reference:
+        """Without the points that a logarithmic x axis cannot show."""
+        return replace(self, x=self.x[self.x > 0], y=self.y[self.x > 0])
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -96,8 +101,9 @@ class Panel:
 
     def __post_init__(self) -> None:
         if self.x_log:  # here, so that no way of drawing can forget it
-            curves = tuple(curve.positive() for curve in self.curves)
-            object.__setattr__(self, "curves", curves)
+            object.__setattr__(self, "curves", tuple(each.positive() for each in self.curves))
+            references = tuple(each.positive() for each in self.references)
+            object.__setattr__(self, "references", references)
 
     @property
     def x_name(self) -> str:
@@ -130,3 +136,13 @@ class Figure:
         pairs = {pair for panel in self.panels for pair in panel.legend.items()}
         labels, colors = {label for label, _ in pairs}, {color for _, color in pairs}
         return len(pairs) == len(labels) == len(colors)
+
+
+def reference_colors(panels: Sequence[Panel]) -> dict[str, int | None]:
+    """Label → colour of every reference; None where it has several, or none."""
+    found: dict[str, set[int | None]] = {}
+    for panel in panels:
+        for each in panel.references:
+            found.setdefault(each.label, set()).add(each.color)
+    return {label: next(iter(colors)) if len(colors) == 1 else None
+            for label, colors in found.items()}  # fmt: skip

@@ -67,9 +67,10 @@ def legend(kinds: Collection[Kind]) -> str:
         )
     if Kind.EVERY in kinds:
         notes.append(
-            "Seeds inside: each seed must lie inside (or the share of them that is named); beside "
-            "the median stand the smallest and the largest seed, one seed outside contradicts, and "
-            "fewer than four are inconclusive."
+            "Seeds inside: each seed must lie inside what is accepted, or the share of them in "
+            "parentheses. One seed outside contradicts (for a share: as many as put its Wilson "
+            "interval below it); fewer than four seeds cannot reproduce. Beside the median: the "
+            "smallest and the largest seed."
         )
     if Kind.EXACT in kinds:
         notes.append("No seeds: a deterministic number, which lies inside or not.")
@@ -118,18 +119,18 @@ def measurement(quantity: Quantity) -> Markup:
 
 
 def beside(quantity: Quantity) -> str:
-    """'[0.75, 1.25]' for an interval, '0.75 to 1.25' from seed to seed, '' for an exact number."""
+    """'[0.75, 1.25]' for an interval, '(0.75 to 1.25)' over seeds, '' for an exact number."""
     if quantity.kind is Kind.EXACT:
         return ""
     ends = (quantity.low, quantity.high)
     if not all(map(isfinite, ends)):
         return "no interval"
     low, high = map(number, ends)
-    return f"{low} to {high}" if quantity.kind is Kind.EVERY else f"[{low}, {high}]"
+    return f"({low} to {high})" if quantity.kind is Kind.EVERY else f"[{low}, {high}]"
 
 
 def seeds_of(quantity: Quantity) -> str:
-    """'8 seeds', '7 of 8 seeds with a value', '19 of 20 seeds inside, 95 % wanted', 'no seeds'."""
+    """'8 seeds', '7 of 8 seeds with a value', '19 of 20 seeds inside (≥ 95 %)', 'no seeds'."""
     seeds, lost = quantity.seeds, quantity.seeds - quantity.with_value
     if quantity.kind is Kind.EXACT:
         return "no seeds"
@@ -137,7 +138,7 @@ def seeds_of(quantity: Quantity) -> str:
         wanted = quantity.share or 1.0
         return (
             f"{quantity.within} of {count(seeds, 'seed')} inside"
-            + (f", {percent(wanted)} wanted" if wanted < 1 else "")
+            + (f" (≥ {percent(wanted)})" if wanted < 1 else "")
             + (f", {lost} without a value" if lost else "")
         )
     return (

@@ -9,7 +9,12 @@
     return element;
   };
   const data = (figure, kind) => JSON.parse(figure.querySelector("script." + kind).textContent);
-  const short = value => value === null ? "–" : String(+value.toPrecision(4)).replace("-", "−");
+  const raised = power => [...String(power)].map(c => c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]).join("");
+  const short = value => {
+    if (value === null) return "–";
+    const [mantissa, power] = String(+value.toPrecision(4)).split("e");
+    return (power ? `${mantissa}·10${raised(+power)}` : mantissa).replace("-", "−");
+  };
   const repaint = [];
 
   // ---- light and dark
@@ -44,45 +49,51 @@
   });
 
   // ---- the readout under the pointer of a fan
-  const nearest = (steps, step) => {
-    let low = 0, high = steps.length - 1;
+  const nearest = (places, place) => {
+    let low = 0, high = places.length - 1;
     while (high - low > 1) {
       const middle = (low + high) >> 1;
-      if (steps[middle] <= step) low = middle; else high = middle;
+      if (places[middle] <= place) low = middle; else high = middle;
     }
-    return step - steps[low] <= steps[high] - step ? low : high;
+    return place - places[low] <= places[high] - place ? low : high;
   };
   for (const figure of all("figure.fans")) {
-    const { low, high, panels } = data(figure, "readout");
+    const { panels } = data(figure, "readout");
+    for (const panel of panels) { // at: where a curve's points stand, from 0 to 1 along the axis
+      const along = panel.log ? Math.log : value => value;
+      const low = along(panel.low), high = along(panel.high);
+      panel.curves = panel.curves.filter(curve => curve.x.length);
+      for (const curve of panel.curves) curve.at = curve.x.map(x => (along(x) - low) / (high - low));
+    }
     const plots = all(".plot", figure);
     let rules = [], tip = null, place = null;
     const clear = () => { rules.forEach(rule => rule.remove()); tip?.remove(); rules = []; tip = null; };
-    const show = (index, share) => {
+    const show = (index, wanted) => {
       clear();
-      const curves = panels[index];
-      const wanted = low + share * (high - low);
-      const at = nearest(curves[0].steps, wanted);
-      const step = curves.map(c => c.steps[nearest(c.steps, wanted)])
-        .reduce((a, b) => Math.abs(b - wanted) < Math.abs(a - wanted) ? b : a, curves[0].steps[at]);
-      place = { index, share: (step - low) / (high - low) };
-      for (const plot of plots) {
+      const { curves, name, log } = panels[index];
+      if (!curves.length) return;
+      const [at, x] = curves.map(c => nearest(c.at, wanted)).map((i, c) => [curves[c].at[i], curves[c].x[i]])
+        .reduce((a, b) => Math.abs(b[0] - wanted) < Math.abs(a[0] - wanted) ? b : a);
+      place = { index, share: at };
+      plots.forEach((plot, other) => {
+        if (panels[other].name !== name || panels[other].log !== log) return;
         const rule = make("div", plot, "rule");
-        rule.style.left = 100 * place.share + "%";
+        rule.style.left = 100 * at + "%";
         rules.push(rule);
-      }
+      });
       tip = make("div", plots[index], "tip");
-      make("b", tip, "", "step " + step.toLocaleString("en"));
+      make("b", tip, "", `${name} ${Number.isInteger(x) ? x.toLocaleString("en") : short(x)}`);
       const table = make("table", tip);
       for (const curve of curves) {
-        const i = nearest(curve.steps, step);
-        if (step > curve.steps.at(-1) || step < curve.steps[0]) continue;
-        const row = make("tr", table, "k" + curve.color);
+        const i = nearest(curve.at, at);
+        if (at > curve.at.at(-1) || at < curve.at[0]) continue;
+        const row = make("tr", table, curve.color);
         const seeds = Array.isArray(curve.seeds) ? curve.seeds[i] : curve.seeds;
         make("td", row, "", curve.label).style.color = "var(--k)";
         make("td", row).append(make("b", row, "", short(curve.median[i])));
         make("td", row, "", seeds > 1
           ? `half of ${seeds} seeds: ${short(curve.from[i])} to ${short(curve.to[i])}`
-          : `${seeds} seed${seeds === 1 ? "" : "s"}`);
+          : seeds ? "1 seed" : "computed");
       }
       const box = plots[index].getBoundingClientRect(), width = tip.offsetWidth;
       const left = Math.min(box.left + place.share * box.width - width / 2, innerWidth - width - 10);
@@ -103,8 +114,8 @@
         if (!move) return;
         event.preventDefault();
         const share = place && place.index === index ? place.share : 0.5;
-        const steps = panels[index][0].steps;
-        const gap = Math.max(0.01, 0.51 * (steps.at(-1) - steps[0]) / (steps.length - 1) / (high - low));
+        const at = panels[index].curves[0].at;
+        const gap = Math.max(0.01, 0.51 * (at.at(-1) - at[0]) / (at.length - 1));
         show(index, Math.min(1, Math.max(0, share + Math.sign(move) * gap)));
       });
     });

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from saltus.errors import SaltusError
 from saltus.report import style
-from saltus.report.axes import Axis, place_levels, step_axis, tick_label, value_axis
-from saltus.report.figure import Curve, Figure, Panel
+from saltus.report.axes import NAMED_MARKS, Axis, marks_flipped, place_levels, value_axis, x_axes
+from saltus.report.figure import Curve, Figure, Mark, Panel, reference_colors
 from saltus.report.save import save
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ SETTINGS: dict[Any, Any] = {
     "legend.frameon": False,
 }
 COLUMNS, WIDTH, HEIGHT = 3, 2.6, 2.0  # panels side by side, and their size in inches
+ALONE = 3.4  # the width of a single panel
+TITLE, LEGEND = 34, 52  # characters that fit above a panel, as title and as legend
+TICKS = 4  # wanted along x
 LABEL_GAP = 0.07  # of a panel's height, between the labels of two levels
 
 
@@ -61,41 +64,49 @@ def draw(figure: Figure) -> Drawing:
     """The figure as a matplotlib figure, without pyplot's global state."""
     from matplotlib.figure import Figure as Drawing
 
-    columns = min(COLUMNS, len(figure.panels))
+    columns = 2 if len(figure.panels) == 4 else min(COLUMNS, len(figure.panels))
     rows = ceil(len(figure.panels) / columns)
-    drawing = Drawing(figsize=(WIDTH * columns, HEIGHT * rows + 0.6), layout="constrained")
+    width = {1: ALONE}.get(columns, WIDTH)
+    drawing = Drawing(figsize=(width * columns, HEIGHT * rows + 0.6), layout="constrained")
     grid = drawing.subplots(rows, columns, squeeze=False).ravel()
     shared = value_axis(figure.panels) if figure.shared else None
-    across = step_axis(figure.panels)
-    for axes, panel in zip(grid, figure.panels, strict=False):
-        draw_panel(axes, panel, across, shared or value_axis([panel]))
+    across = x_axes(figure.panels)
+    for axes, panel, x in zip(grid, figure.panels, across, strict=False):
+        draw_panel(axes, panel, x, shared or value_axis([panel]), legend=not figure.one_legend)
     for axes in grid[len(figure.panels) :]:
         axes.set_axis_off()
-    if len(figure.legend) > 1:
-        lines, labels = _legend(grid, figure)
-        legend = drawing.legend(lines, labels, loc="outside upper left", ncols=len(labels))
-        for text in legend.get_texts():
-            text.set_parse_math(False)  # a dollar sign is no formula
+    lines, labels = _legend(grid[: len(figure.panels)])
+    if figure.one_legend and len(labels) > 1:
+        legend = drawing.legend(
+            lines, labels, loc="outside upper left", ncols=min(len(labels), 2 * columns + 1)
+        )
+        _plain(legend)
     drawing.supxlabel(
-        fill(figure.caption, 46 * columns), x=0.01, ha="left", fontsize=6.5, color=SOFT,
-        parse_math=False,
+        fill(figure.caption, round(17.7 * width * columns)), x=0.01, ha="left", fontsize=6.5,
+        color=SOFT, parse_math=False,
     )  # fmt: skip
     return drawing
 
 
-def draw_panel(axes: Axes, panel: Panel, x: Axis, y: Axis) -> None:
+def draw_panel(axes: Axes, panel: Panel, x: Axis, y: Axis, legend: bool = False) -> None:
     """Curves, closed forms and marks of one panel on the page's axes."""
-    axes.set_title(panel.title, loc="left", parse_math=False)
-    axes.set_xlabel("training step")
-    axes.set_ylabel(panel.unit)
+    axes.set_xlabel(panel.x_label, parse_math=False)
+    axes.set_ylabel(panel.unit, parse_math=False)
+    # What a logarithm cannot show is left out along x, and lies below along y.
+    axes.set_xscale("log", nonpositive="mask") if x.log else axes.set_xscale("linear")
     axes.set_yscale("log" if y.log else "linear")
     axes.set_xlim(x.low, x.high)
     axes.set_ylim(y.low, y.high)
-    axes.set_xticks(x.ticks(4), [tick_label(v) for v in x.ticks(4)])
-    if not y.log:
-        axes.set_yticks(y.ticks(), [tick_label(v) for v in y.ticks()])
+    axes.set_xticks([v for v, _ in x.labels(TICKS)], [text for _, text in x.labels(TICKS)])
+    axes.set_yticks([v for v, _ in y.labels()], [text for _, text in y.labels()])
+    axes.tick_params(which="minor", labelbottom=False, labelleft=False)
     for curve in panel.curves:
         draw_curve(axes, curve)
+    dashed: Any = {"linewidth": 1.0, "linestyle": (0, (4, 3)), "zorder": 3}
+    for each in panel.references:
+        axes.plot(each.x, each.y, color=style.darker(each.color), **dashed)
+    for label, color in reference_colors([panel]).items():  # for the legend alone
+        axes.plot([], [], color=style.darker(color), label=label, **dashed)
     for level in panel.levels:
         axes.axhline(level.value, color=SOFT, linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
     for text, top in place_levels(panel.levels, y, LABEL_GAP):
@@ -103,11 +114,37 @@ def draw_panel(axes: Axes, panel: Panel, x: Axis, y: Axis) -> None:
             text, (1.0, 1 - top), (3, 0), xycoords="axes fraction", textcoords="offset points",
             fontsize=6.5, color=SOFT, va="center", parse_math=False,
         )  # fmt: skip
-    for mark in panel.marks:
-        if mark.median is not None:
-            axes.axvline(mark.median, color=style.color(mark.color), linewidth=0.8, linestyle=":")
-        for step in mark.each:
-            axes.axvline(step, 0, 0.04, color=style.color(mark.color), linewidth=0.8)
+    for row, (mark, flipped) in enumerate(
+        zip(panel.marks, marks_flipped(panel.marks, x), strict=True)
+    ):
+        draw_mark(axes, mark, row, flipped, len(panel.marks) <= NAMED_MARKS)
+    lines, labels = _legend([axes])
+    above, columns = legend and len(labels) > 1, _columns(labels)
+    rows = ceil(len(labels) / columns) if above else 0
+    axes.set_title(fill(panel.title, TITLE), loc="left", parse_math=False, pad=4 + 9 * rows)
+    if above:
+        made = axes.legend(
+            lines, labels, loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=6.5,
+            ncols=columns, borderaxespad=0, columnspacing=1, handlelength=1.4, labelspacing=0.2,
+        )  # fmt: skip
+        made.set_in_layout(False)  # the axes of a row stay equally wide
+        _plain(made)
+
+
+def draw_mark(axes: Axes, mark: Mark, row: int, flipped: bool, named: bool) -> None:
+    """A line at the median with its name beside it, a tick for each seed; each mark in its row."""
+    color = style.color(mark.color)
+    for step in mark.each:
+        axes.axvline(step, 0.055 * row, 0.055 * row + 0.04, color=color, linewidth=0.8)
+    if mark.median is None:
+        return
+    axes.axvline(mark.median, color=color, linewidth=0.8, linestyle=":")
+    if named:
+        axes.annotate(
+            mark.label, (mark.median, 1.0), (-3 if flipped else 3, -1 - 9 * row),
+            xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=6.5,
+            color=color, va="top", ha="right" if flipped else "left", parse_math=False,
+        )  # fmt: skip
 
 
 def draw_curve(axes: Axes, curve: Curve) -> None:
@@ -118,7 +155,10 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
         axes.fill_between(fan.x, fan.low, fan.high, alpha=style.BAND_ALL, **band)
         axes.fill_between(fan.x, fan.quarter, fan.three_quarters, alpha=style.BAND_HALF, **band)
         for line in curve.lines:
-            axes.plot(line.x, line.y, color=color, linewidth=0.3, alpha=style.SEED_LINE)
+            axes.plot(
+                line.x, line.y, color=color, linewidth=0.3, alpha=style.SEED_LINE,
+                marker="o" if curve.dots else "", markersize=1.5,
+            )  # fmt: skip
     dash = style.dash(curve.color)
     pattern: Any = (0, tuple(float(part) for part in dash.split())) if dash else "-"
     axes.plot(fan.x, fan.median, color=color, linewidth=1.3, linestyle=pattern, label=curve.label)
@@ -129,9 +169,22 @@ def write(figure: Figure, path: Path) -> Path:
     return save(path, render(figure, path.suffix.lower()))
 
 
-def _legend(grid: Any, figure: Figure) -> tuple[list[Any], list[str]]:
+def _legend(grid: Any) -> tuple[list[Any], list[str]]:
     known: dict[str, Any] = {}
-    for axes in grid[: len(figure.panels)]:
+    for axes in grid:
         lines, labels = axes.get_legend_handles_labels()
         known |= dict(zip(labels, lines, strict=True))
     return list(known.values()), list(known)
+
+
+def _columns(labels: list[str]) -> int:
+    """How many columns of a legend fit above a panel."""
+    widths = [5 + len(label) for label in labels]
+    if sum(widths) <= LEGEND:
+        return max(1, len(widths))
+    return max(1, LEGEND // max(widths))
+
+
+def _plain(legend: Any) -> None:
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar sign is no formula

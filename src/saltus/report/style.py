@@ -19,6 +19,12 @@ def color(place: int | None) -> str:
     return INK if place is None else LIGHT[place % len(LIGHT)]
 
 
+def darker(place: int | None) -> str:
+    """The same colour on its way to the text's, to be seen upon its own curve (page.css: 35 %)."""
+    channels = zip(bytes.fromhex(color(place)[1:]), bytes.fromhex(INK[1:]), strict=True)
+    return "#" + bytes(round(0.35 * own + 0.65 * ink) for own, ink in channels).hex()
+
+
 def css_class(place: int | None) -> str:
     """The class of page.css that has this colour."""
     return "ink" if place is None else f"k{place % len(LIGHT)}"

@@ -16,54 +16,75 @@ from saltus.report.axes import (
     NAMED_MARKS,
     Axis,
     leaves_frame,
+    marks_flipped,
     place_levels,
-    step_axis,
-    tick_label,
     value_axis,
+    x_axes,
 )
-from saltus.report.fan import Fan
-from saltus.report.figure import Curve, Figure, Mark, Panel
+from saltus.report.figure import STEP, Curve, Figure, Mark, Panel, Reference, reference_colors
 from saltus.report.markup import Markup, data_script, tag
 from saltus.report.text import count, number
 
 WIDE, HIGH = 2000, 1000
+TICKS = 4  # wanted along x
 LABEL_GAP = 14  # pixels between the labels of two levels
+LEVEL_NAME = 88  # pixels at least that the names of levels get at the right
+RUG, ROW = 45, 60  # height of a seed's tick at the foot, and from one mark's row to the next
+DASHED = "5 4"
 
 
 def draw(figure: Figure, height: int = 200, legend: bool = True) -> Markup:
-    """The figure as an HTML element; `height` in pixels is that of each pair of axes."""
-    shared_x = step_axis(figure.panels)
-    shared_y = value_axis(figure.panels) if figure.shared else None
-    panels = [draw_panel(p, shared_x, shared_y or value_axis([p]), height) for p in figure.panels]
-    key = draw_legend(figure) if legend and len(figure.legend) > 1 else None
+    """The figure as an HTML element; `height` in pixels is that of each pair of axes.
+
+    One legend stands above the panels; where a colour means something else in every panel, each
+    has its own.
+    """
+    across = x_axes(figure.panels)
+    shared = value_axis(figure.panels) if figure.shared else None
+    own = legend and not figure.one_legend
+    panels = [
+        draw_panel(panel, x, shared or value_axis([panel]), height, own)
+        for panel, x in zip(figure.panels, across, strict=True)
+    ]
     return tag(
         "figure",
-        key,
-        tag("div", panels, class_=f"panels n{min(len(panels), 4)}"),
+        draw_legend(figure.panels) if legend and not own else None,
+        tag("div", panels, class_=f"panels n{min(len(panels), 5)}"),
         tag("figcaption", figure.caption),
-        data_script(readout(figure, shared_x), "readout"),
+        data_script(readout(figure, across), "readout"),
         class_="fans",
         aria_label=figure.title,
     )
 
 
-def draw_legend(figure: Figure) -> Markup:
-    """Which colour is which arm."""
+def draw_legend(panels: Sequence[Panel]) -> Markup | None:
+    """Which colour is which curve, and what the dashed ones are; None for a single curve."""
+    curves = {label: color for panel in panels for label, color in panel.legend.items()}
+    dashed = reference_colors(panels)
+    if len(curves) + len(dashed) < 2:
+        return None
     items = [
-        tag("li", _swatch(color), label, class_=style.css_class(color))
-        for label, color in figure.legend.items()
+        tag("li", _swatch(style.dash(color)), label, class_=style.css_class(color))
+        for label, color in curves.items()
+    ]
+    items += [
+        tag("li", _swatch(DASHED), label, class_=style.css_class(color))
+        for label, color in dashed.items()
     ]
     return tag("ul", items, class_="legend")
 
 
-def draw_panel(panel: Panel, x: Axis, y: Axis, height: int) -> Markup:
+def draw_panel(panel: Panel, x: Axis, y: Axis, height: int, legend: bool = False) -> Markup:
     """Title, axes and curves of one panel."""
     low = y.places(np.array([level.value for level in panel.levels]))
+    upright = _across(x.places(np.array(x.ticks(TICKS)))) if panel.x_log else []
     shapes = [
         [_line(0, p, WIDE, p, "grid") for p in _down(y.places(np.array(y.ticks())))],
+        [_line(p, 0, p, HIGH, "grid") for p in upright],
         [_line(0, p, WIDE, p, "level") for p in _down(low)],
         [draw_curve(curve, x, y) for curve in panel.curves],
-        [draw_mark(mark, x) for mark in panel.marks],
+        [draw_reference(each, x, y) for each in panel.references],
+        [draw_mark(mark, x, row) for row, mark in enumerate(panel.marks)],
     ]
     picture = tag(
         "svg",
@@ -71,33 +92,43 @@ def draw_panel(panel: Panel, x: Axis, y: Axis, height: int) -> Markup:
         viewBox=f"0 0 {WIDE} {HIGH}",
         preserveAspectRatio="none",
         role="img",
-        aria_label=f"{panel.title}: fan over seeds against training steps",
+        aria_label=f"{panel.title}: fan over seeds against {panel.x_label}",
     )
     named = panel.marks if len(panel.marks) <= NAMED_MARKS else ()
+    flipped = marks_flipped(named, x)
+    names = place_levels(panel.levels, y, LABEL_GAP / height)
     labels = [
-        [_label(tick_label(v), "tick y", top=1 - y.place(v)) for v in y.ticks()],
-        [_label(tick_label(v), "tick x", left=x.place(v)) for v in x.ticks(4)],
-        [
-            _label(text, "level-name", top=top)
-            for text, top in place_levels(panel.levels, y, LABEL_GAP / height)
-        ],
-        [_mark_label(mark, x, place) for place, mark in enumerate(named)],
+        [_label(text, "tick y", top=1 - y.place(v)) for v, text in y.labels()],
+        [_label(text, "tick x", left=x.place(v)) for v, text in x.labels(TICKS)],
+        [_label(text, "level-name", top=top) for text, top in names],
+        [_mark_label(mark, panel, x, row, flipped[row]) for row, mark in enumerate(named)],
     ]
-    note = (
-        tag("span", "some seeds leave the frame", class_="note") if leaves_frame(panel, y) else None
-    )
-    heading = tag(
+    longest = max((len(text) for text, _ in names), default=0)
+    margin = f";--right:{max(LEVEL_NAME, 14 + 6 * longest)}px" if names else ""
+    plot = tag(
         "div",
-        tag("span", panel.title, class_="panel-title"),
+        picture,
+        labels,
+        class_="plot levels" if names else "plot",
+        style=f"--height:{height}px{margin}",
+        tabindex="0",
+    )
+    foot = tag("div", panel.x_label, class_="axis-name")
+    return tag("div", draw_head(panel, y, legend), plot, foot, class_="panel")
+
+
+def draw_head(panel: Panel, y: Axis, legend: bool) -> Markup:
+    """What stands above a pair of axes: title, name, unit, and the legend if it has its own."""
+    note = "some seeds leave the frame" if leaves_frame(panel, y) else None
+    return tag(
+        "div",
+        tag("span", panel.title, class_="panel-title") if panel.title else None,
         tag("code", panel.name) if panel.title != panel.name else None,
         tag("span", panel.unit, class_="unit") if panel.unit else None,
-        note,
+        tag("span", note, class_="note") if note else None,
+        draw_legend([panel]) if legend else None,
         class_="panel-head",
     )
-    kind = "plot levels" if panel.levels else "plot"
-    plot = tag("div", picture, labels, class_=kind, style=f"--height:{height}px", tabindex="0")
-    foot = tag("div", "training step", class_="axis-name")
-    return tag("div", heading, plot, foot, class_="panel")
 
 
 def draw_curve(curve: Curve, x: Axis, y: Axis) -> Markup:
@@ -116,12 +147,24 @@ def draw_curve(curve: Curve, x: Axis, y: Axis) -> Markup:
     median = line_path(across, y.places(fan.median))
     dashes = style.dash(curve.color) or None
     shapes.append(tag("path", d=median, class_="median", stroke_dasharray=dashes))
+    if curve.dots:
+        if several:
+            each = "".join(dots_path(x.places(s.x), y.places(s.y)) for s in curve.lines)
+            shapes.append(tag("path", d=each, class_="dots few"))
+        shapes.append(tag("path", d=dots_path(across, y.places(fan.median)), class_="dots"))
     return tag("g", shapes, class_=style.css_class(curve.color))
 
 
-def draw_mark(mark: Mark, x: Axis) -> Markup:
-    """A line at the median and a tick at the foot for each seed."""
-    ticks = [_line(p, HIGH - 45, p, HIGH, "rug") for p in _across(x.places(np.array(mark.each)))]
+def draw_reference(reference: Reference, x: Axis, y: Axis) -> Markup:
+    """A dashed curve over the others."""
+    path = line_path(x.places(reference.x), y.places(reference.y))
+    return tag("path", d=path, class_=f"reference {style.css_class(reference.color)}")
+
+
+def draw_mark(mark: Mark, x: Axis, row: int) -> Markup:
+    """A line at the median and a tick for each seed, in a row of their own at the foot."""
+    foot = HIGH - ROW * row
+    ticks = [_line(p, foot - RUG, p, foot, "rug") for p in _across(x.places(np.array(mark.each)))]
     median = []
     if mark.median is not None:
         at = round(x.place(mark.median) * WIDE)
@@ -141,6 +184,13 @@ def line_path(x: np.ndarray, y: np.ndarray) -> str:
     return "".join(parts)
 
 
+def dots_path(x: np.ndarray, y: np.ndarray) -> str:
+    """SVG path of strokes without length: round ends make them dots, whatever the box's shape."""
+    known = np.isfinite(x + y)
+    places = zip(_across(x[known]), _down(y[known]), strict=True)
+    return "".join(f"M{px} {py}l0 0" for px, py in places)
+
+
 def band_path(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
     """SVG path of the area between two curves."""
     parts = []
@@ -152,19 +202,30 @@ def band_path(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
     return "".join(parts)
 
 
-def readout(figure: Figure, x: Axis) -> dict[str, object]:
+def readout(figure: Figure, across: Sequence[Axis]) -> dict[str, object]:
     """What page.js shows under the pointer: the drawn points of medians and quartiles."""
-    panels = [[_readout_curve(c.fan) | {"label": c.label, "color": c.color % len(style.LIGHT)}
-               for c in panel.curves] for panel in figure.panels]  # fmt: skip
-    return {"low": x.low, "high": x.high, "panels": panels}
+    panels = [
+        {
+            **{"low": x.low, "high": x.high, "log": x.log, "name": panel.x_name},
+            "curves": [_readout_curve(curve) for curve in panel.curves],
+        }
+        for panel, x in zip(figure.panels, across, strict=True)
+    ]
+    return {"panels": panels}
 
 
-def _readout_curve(fan: Fan) -> dict[str, object]:
+def _readout_curve(curve: Curve) -> dict[str, object]:
+    fan = curve.fan
     columns = {"median": fan.median, "from": fan.quarter, "to": fan.three_quarters}
-    short = {name: [_short(v) for v in values] for name, values in columns.items()}
     counts = fan.counts.tolist()
-    seeds = counts[0] if len(set(counts)) == 1 else counts
-    return {"steps": fan.x.tolist(), "seeds": seeds, **short}
+    whole = np.issubdtype(fan.x.dtype, np.integer)
+    return {
+        "label": curve.label,
+        "color": style.css_class(curve.color),
+        "x": fan.x.tolist() if whole else [float(f"{x:.5g}") for x in fan.x],
+        "seeds": 0 if not curve.seeds else counts[0] if len(set(counts)) == 1 else counts,
+        **{name: [_short(v) for v in values] for name, values in columns.items()},
+    }
 
 
 def _short(value: float) -> float | None:
@@ -206,20 +267,21 @@ def _label(text: str, kind: str, **where: float) -> Markup:
     return tag("span", text, class_=kind, style=place)
 
 
-def _mark_label(mark: Mark, x: Axis, place: int) -> Markup:
+def _mark_label(mark: Mark, panel: Panel, x: Axis, row: int, flipped: bool) -> Markup:
     """'half right: step 315, 8 of 8 seeds' beside the line, or in the corner without one."""
     who = tag("small", f"{len(mark.each)} of {count(mark.seeds, 'seed')}")
-    top, color = f"top:{2 + 30 * place}px", style.css_class(mark.color)
+    top, color = f"top:{2 + 30 * row}px", style.css_class(mark.color)
     if mark.median is None:
         text = f"{mark.label}: not in most seeds" if mark.each else f"{mark.label}: never"
         return tag("span", text, who, class_=f"mark never {color}", style=top)
-    left = x.place(mark.median)
-    side = "mark flip" if left > 0.6 else "mark"
-    text = f"{mark.label}: step {number(mark.median)}"
+    left = min(max(x.place(mark.median), 0.0), 1.0)
+    side = "mark flip" if flipped else "mark"
+    unit = "step " if panel.x_label == STEP else ""
+    text = f"{mark.label}: {unit}{number(mark.median)}"
     where = f"left:{left * 100:.2f}%;{top}"
     return tag("span", text, who, class_=f"{side} {color}", style=where)
 
 
-def _swatch(place: int) -> Markup:
-    stroke = tag("path", d="M0 4H22", class_="median", stroke_dasharray=style.dash(place) or None)
+def _swatch(dashes: str) -> Markup:
+    stroke = tag("path", d="M0 4H22", class_="median", stroke_dasharray=dashes or None)
     return tag("svg", stroke, viewBox="0 0 22 8", width="22", height="8", aria_hidden="true")

@@ -7,12 +7,18 @@ from math import isfinite
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Four significant digits with a real minus sign; a dash where there is no number."""
+    """Four significant digits with a real minus sign, '2·10⁻⁵'; a dash where there is no number."""
     if value != value:
         return "–"
     if not isfinite(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value:.{digits}g}".replace("-", "−")
+    mantissa, _, power = f"{value:.{digits}g}".replace("-", "−").partition("e")
+    return f"{mantissa}·{power_of_ten(int(power.replace('−', '-')))}" if power else mantissa
+
+
+def power_of_ten(power: int) -> str:
+    """'10⁻⁵', without markup."""
+    return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def percent(share: float) -> str:
