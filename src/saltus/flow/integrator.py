@@ -21,14 +21,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saltus.errors import SaltusError, unknown
+from saltus.flow.checks import check_choices, check_problem, check_times
 from saltus.flow.control import AT_START, Pace, error_norms, first_size, first_trial
 from saltus.flow.dense import Step, column
 from saltus.flow.events import Signals, find_events, look
 from saltus.flow.stepper import Stepper, Velocity
 from saltus.flow.tableaus import METHODS
-
-SMALLEST_RTOL = 100 * math.ulp(1.0)  # below that, rounding is larger than the error allowed
 
 # What a state holds of each row's pace.
 TIMES = ("before", "time", "size")
@@ -75,15 +73,8 @@ class Integrator:
         looks: int = 4,
         largest: int = 1_000_000,
     ) -> None:
-        check(start, end, rtol, atol)
-        if method not in METHODS:
-            raise SaltusError(f"method: {unknown('method', method, METHODS)}")
-        for name, value, least in (("looks", looks, 0), ("largest", largest, 1)):
-            if value < least:
-                raise SaltusError(f"{name}: {value!r} is not allowed: {least} or more")
-        if (signals is None) != (events == 0) or events < 0:
-            given = "without" if signals is None else "with"
-            raise SaltusError(f"events: {events} {given} signals is not allowed: one per signal")
+        check_problem(start, end, rtol, atol)
+        check_choices(method, looks, largest, events, signals is not None)
         self.tableau, self.signals = METHODS[method], signals
         self.rtol, self.atol, self.looks, self.largest = rtol, atol, looks, largest
         self.paces = [Pace(float(time)) for time in end]
@@ -104,7 +95,7 @@ class Integrator:
         dense output gives the states there, and the path of a row is the same whatever is asked.
         A row that failed before its time stays where it was when it failed.
         """
-        self._check_times(times)
+        check_times(times, self.asked, [pace.end for pace in self.paces])
         self.asked = [float(time) for time in times]
         while rows := [row for row in range(len(self.paces)) if self._moves(row)]:
             self._attempt(rows)
@@ -212,6 +203,7 @@ class Integrator:
             end = self.paces[row].target(self.largest)
             if end is None:
                 self.old[row] = self.new[row]
+                self.kept.pop(row, None)
             else:
                 ends[row] = end
         if not ends:
@@ -266,36 +258,3 @@ class Integrator:
         starts = [self.paces[row].time for row in step.rows]
         waiting = [pending[row] for row in step.rows]
         return find_events(self.signals, step, starts, waiting, self.looks)
-
-    def _check_times(self, times: Sequence[float]) -> None:
-        if len(times) != len(self.paces):
-            raise SaltusError(
-                f"times: {len(times)} given; allowed: one for each of {len(self.paces)} rows"
-            )
-        for row, (time, asked, pace) in enumerate(zip(times, self.asked, self.paces, strict=True)):
-            if not asked <= time <= pace.end:
-                raise SaltusError(
-                    f"times: {time!r} for row {row} is not allowed: from {asked!r}, the last time "
-                    f"asked for, to {pace.end!r}, its end"
-                )
-
-
-def check(start: Tensor, end: Sequence[float], rtol: float, atol: float) -> None:
-    """Refuse what cannot be integrated, in one line."""
-    for name, value, least in (("rtol", rtol, SMALLEST_RTOL), ("atol", atol, 0.0)):
-        if not (least <= value < math.inf and value > 0.0):
-            allowed = f"{least!r} or more" if least else "a positive number"
-            raise SaltusError(f"{name}: {value!r} is not allowed: {allowed}")
-    if start.ndim != 2 or not start.numel() or start.dtype != torch.float64:
-        raise SaltusError(
-            f"start: {list(start.shape)} in {start.dtype} is not allowed: "
-            "[row, state] in torch.float64, neither empty"
-        )
-    if not bool(start.isfinite().all()):
-        row = int((~start.isfinite().all(dim=1)).nonzero()[0])
-        raise SaltusError(f"start: row {row} holds NaN or infinity; allowed: finite numbers")
-    if len(end) != start.shape[0]:
-        raise SaltusError(f"end: {len(end)} times for {start.shape[0]} rows; allowed: one for each")
-    for row, time in enumerate(end):
-        if not 0.0 <= time < math.inf:
-            raise SaltusError(f"end: {time!r} for row {row} is not allowed: a finite time from 0.0")

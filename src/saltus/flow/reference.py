@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from saltus.errors import SaltusError
-from saltus.flow.integrator import Counts, check
-from saltus.flow.solve import Function, Solution, arrange
+from saltus.flow.checks import arrange, check_problem
+from saltus.flow.integrator import Counts
+from saltus.flow.solve import Function, Solution
 
 
 def reference(
@@ -31,7 +32,7 @@ def reference(
         return function(rows)[0].detach().cpu().numpy()
 
     start, grid = arrange(start, times)
-    check(start, grid[:, -1].tolist(), rtol, atol)
+    check_problem(start, grid[:, -1].tolist(), rtol, atol)
     states = torch.full((*grid.shape, start.shape[1]), torch.nan, dtype=torch.float64)
     failed: dict[int, str] = {}
     counts = Counts([], [], [], [])

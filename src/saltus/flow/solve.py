@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saltus.errors import SaltusError
+from saltus.flow.checks import arrange
 from saltus.flow.integrator import Counts, Integrator
 
 # [row, state] → [row, state], each row as if it were alone.
@@ -83,29 +84,3 @@ def solve(
         states[row, grid[row] > integrator.times[row]] = torch.nan
     found = dict(zip(signals, integrator.event_times.unbind(1), strict=True))
     return Solution(grid, states, found, integrator.counts, integrator.failed)
-
-
-def arrange(start: Tensor, times: Tensor | Sequence[float]) -> tuple[Tensor, Tensor]:
-    """The start as [row, state] and the times as [row, time], if they make sense."""
-    if start.ndim == 1:
-        start = start[None]
-    if start.ndim != 2:
-        raise SaltusError(
-            f"start: {list(start.shape)} is not allowed: [row, state], or [state] for one row"
-        )
-    grid = torch.as_tensor(times, dtype=torch.float64).cpu()
-    if grid.ndim == 1:
-        grid = grid.expand(start.shape[0], -1)
-    if grid.ndim != 2 or grid.shape[0] != start.shape[0] or not grid.shape[1]:
-        raise SaltusError(
-            f"times: {list(grid.shape)} is not allowed: [time], or [row, time] with "
-            f"{start.shape[0]} rows, and one time at least"
-        )
-    for row, own in enumerate(grid.tolist()):
-        for before, time in zip([0.0, *own], own, strict=False):
-            if not before <= time < float("inf"):
-                raise SaltusError(
-                    f"times: {time!r} after {before!r} in row {row} is not allowed: "
-                    "finite times from 0.0 on that do not decrease"
-                )
-    return start, grid
