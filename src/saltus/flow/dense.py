@@ -56,11 +56,11 @@ def combine(
     stages: Float[Tensor, "stage row state"], weights: Mapping[int, float | Tensor]
 ) -> Float[Tensor, "row state"]:
     """Σ_j weights[j] stages[j], with a number or a column [row, 1] as weight; one at least."""
-    total = None
-    for stage, weight in weights.items():
-        term = stages[stage] * weight
-        total = term if total is None else total.add_(term)
-    assert total is not None
+    (first, factor), *others = weights.items()
+    total = stages[first] * factor
+    term = torch.empty_like(total)  # one for all terms: fresh memory costs more than the product
+    for stage, weight in others:
+        total.add_(torch.mul(stages[stage], weight, out=term))
     return total
 
 
