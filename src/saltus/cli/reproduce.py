@@ -100,6 +100,8 @@ def show_outcome(outcome: StudyOutcome) -> None:
     if outcome.scale == "quick":
         out.print(f"quick scale: {study.changed}", style="dim")
     out.print(ledger(outcome.findings))
+    if any(quantity.share for found in outcome.findings for quantity in found.quantities):
+        say("(a to b): the smallest and the largest seed beside the median; each seed is judged")
     counts = Counter(finding.verdict.value for finding in outcome.findings)
     out.print(", ".join(f"{number} {verdict}" for verdict, number in counts.items()) or "no claims")
     out.print(costs(outcome))
@@ -217,7 +219,7 @@ def quantity_document(quantity: Quantity) -> dict[str, Any]:
         "confidence": interval.confidence if interval and share is None else None,
         "share": share,
         **{key: getattr(quantity, key) for key in ("seeds", "with_value", "within")},
-        "accepted": {"low": quantity.accepted.low, "high": quantity.accepted.high},
+        "accepted": {key: getattr(quantity.accepted, key) for key in ("low", "high", "open")},
         "verdict": quantity.verdict.value,
         "values": quantity.values,
     }

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import SupportsFloat
 
 import numpy as np
 from jaxtyping import Real
@@ -97,7 +98,9 @@ def curve(
     )
 
 
-def mark(label: str, each: Sequence[float | None] | ndarray, color: int | None = None) -> Mark:
+def mark(
+    label: str, each: Sequence[SupportsFloat | None] | ndarray, color: int | None = None
+) -> Mark:
     """An event: each seed's time, nan or None where it never came.
 
     Seeds to which it never came count as later than all others in the median.

@@ -9,8 +9,9 @@ import numpy as np
 
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
+from saltus.report.clock import clock_of
 from saltus.report.compose import caption, curve, mark
-from saltus.report.figure import Curve, Figure, Level, Mark, Panel
+from saltus.report.figure import STEP, Curve, Figure, Level, Mark, Panel
 from saltus.report.names import is_scaleless, title_of, unit_of
 from saltus.runs import Run, Series
 from saltus.transitions import first_crossing
@@ -88,17 +89,32 @@ def scalar_names(run: Run) -> list[str]:
 
 
 def panel_of(groups: Sequence[Group], name: str) -> Panel | None:
-    """A series of some groups; None where none of them has it."""
-    curves = [
-        curve_of(group, series)
-        for group in groups
-        if (series := read_series(group.run, name)) is not None
-    ]
-    if not curves:
+    """A series of some groups; None where none of them has it.
+
+    Runs that follow a gradient flow are drawn over its time, unless others stand beside them.
+    """
+    known = [(g, series) for g in groups if (series := read_series(g.run, name)) is not None]
+    if not known:
         return None
-    levels = levels_of([group.run for group in groups]) if name in LOSSES else ()
+    runs = [group.run for group, _ in known]
+    clocks = {run.path: clock_of(run) for run in runs}
+    kinds = {(clock.label, clock.log) for clock in clocks.values()}
+    alike = len(kinds) == 1
+    label, x_log = kinds.pop() if alike else (STEP, False)
+    curves = []
+    for group, series in known:
+        x = clocks[group.run.path].at(series.steps) if alike else series.steps
+        values = series.values[list(group.places)]
+        curves.append(curve(group.label, x, values, group.color, x_log=x_log))
     return Panel(
-        title_of(name), name, unit_of(name), tuple(curves), levels, log=_wants_log(name, curves)
+        title_of(name),
+        name,
+        unit_of(name),
+        tuple(curves),
+        levels_of([group.run for group in groups]) if name in LOSSES else (),
+        log=_wants_log(name, curves),
+        x_label=label,
+        x_log=x_log,
     )
 
 
@@ -110,18 +126,15 @@ def read_series(run: Run, name: str) -> Series | None:
     return series if len(series.steps) else None
 
 
-def curve_of(group: Group, series: Series) -> Curve:
-    """The fan over a group and its single seeds."""
-    return curve(group.label, series.steps, series.values[list(group.places)], group.color)
-
-
 def half_accuracy(group: Group) -> Mark | None:
     """When each seed's answers are half right, where accuracy was read."""
     series = read_series(group.run, ACCURACY)
     if series is None:
         return None
     found = first_crossing(series.steps, series.values[list(group.places)], 0.5)
-    return mark("half right", found, group.color)
+    clock = clock_of(group.run)
+    times = [None if step is None else clock.at(np.array([step]))[0] for step in found]
+    return mark("half right", times, group.color)
 
 
 def levels_of(runs: Sequence[Run]) -> tuple[Level, ...]:

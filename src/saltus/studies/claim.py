@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -58,27 +59,36 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Range:
-    """Accepted values, borders included."""
+    """Accepted values, borders included, or left out where the range is open."""
 
     low: float = -np.inf
     high: float = np.inf
+    open: bool = False
 
     def __str__(self) -> str:
         if self.low == -np.inf:
-            return f"≤ {self.high:g}"
-        return f"≥ {self.low:g}" if self.high == np.inf else f"{self.low:g} to {self.high:g}"
+            return f"{'<' if self.open else '≤'} {self.high:g}"
+        if self.high == np.inf:
+            return f"{'>' if self.open else '≥'} {self.low:g}"
+        middle = "between {:g} and {:g}" if self.open else "{:g} to {:g}"
+        return middle.format(self.low, self.high)
 
     def __contains__(self, value: float) -> bool:
+        if self.open:
+            return self.low < value < self.high
         return self.low <= value <= self.high
 
     def judge(self, interval: Interval) -> Verdict:
+        """By where the interval lies; two seeds at least."""
         if interval.count < 2:
             return Verdict.INCONCLUSIVE
-        if self.low <= interval.low and interval.high <= self.high:
+        if interval.low in self and interval.high in self:
             return Verdict.REPRODUCED
-        if interval.high < self.low or interval.low > self.high:
-            return Verdict.CONTRADICTED
-        return Verdict.INCONCLUSIVE
+        if self.open:
+            outside = interval.high <= self.low or interval.low >= self.high
+        else:
+            outside = interval.high < self.low or interval.low > self.high
+        return Verdict.CONTRADICTED if outside else Verdict.INCONCLUSIVE
 
 
 @dataclass(frozen=True)
@@ -224,7 +234,7 @@ def every(
     return Quantity(name, numbers, accepted, found, verdict, Kind.EVERY, share)
 
 
-def exact(name: str, value: float, accepted: Range) -> Quantity:
+def exact(name: str, value: SupportsFloat, accepted: Range) -> Quantity:
     """A number without seeds (a fixture, a closed system, a constant): it lies inside or not."""
     number = float(value)
     if number in accepted:
