@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from saltus.report import StudyReport
+from saltus.report.compose import curve, figure, mark, panel, slope
+from saltus.report.figure import Reference
 from saltus.runs import Run, ShardWriter, create_run, open_run
 from saltus.studies import Claim, Range, Study, amount, holds
 from saltus.studies.loss_plateau import STUDY as REAL
@@ -81,3 +83,33 @@ def make_report(make_run):
         return StudyReport(study, "quick", findings, arms, seconds=161.0)
 
     return make
+
+
+@pytest.fixture
+def composed():
+    """Figures of everything that a study can compose, from six seeds at logarithmic times."""
+    generator = np.random.default_rng(0)
+    times = np.geomspace(0.1, 1000, 40)
+    losses = np.exp(-times / generator.uniform(5, 50, (6, 4, 1)))
+    sizes = np.array([0.01, 0.02, 0.04])
+    over = {"x_label": "time τ", "x_log": True}
+    ends = generator.uniform(5, 20, 6)
+
+    def figures(arms):
+        kinds = [(f"I{n + 1} {arms['baseline'].name}", times, losses[:, n]) for n in range(4)]
+        total = curve("total", times, losses.mean(axis=1), 6, x_log=True)
+        marks = [mark("all right", ends), mark("T₁", [*ends[:5] * 2, np.nan])]
+        yield figure("Loss, by class", [
+            panel("", [*kinds, total], "nats", levels=[("R*", 0.5)], marks=marks, **over),
+        ])  # fmt: skip
+        limit = Reference("limit", times, np.exp(-times / 20), 0)
+        yield figure("Scores", [
+            panel("M", [("M[1,2]", times, losses[:, 0])], references=[limit], **over),
+            panel("errors", [("error", sizes, sizes * generator.uniform(1, 2, (6, 1)))],
+                  "relative", x_label="step size η", x_log=True, log=True, dots=True,
+                  references=[slope("slope 1", 1, (0.01, 0.01), (0.01, 0.04))]),
+        ])  # fmt: skip
+        if "absent" in arms:
+            yield figure(arms["missing"].name, [])
+
+    return figures

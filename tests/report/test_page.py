@@ -102,6 +102,61 @@ def test_every_figure_has_a_caption_with_its_seeds(page):
     assert all("4 seeds" in text for text in captions)
 
 
+@pytest.fixture
+def drawn(make_report, composed, tmp_path):
+    report = make_report()
+    report = replace(report, study=replace(report.study, figures=composed, headline=()))
+    return Checked(write_report([report], tmp_path / "r.html").read_text(encoding="utf-8"))
+
+
+def test_composed_figures_take_the_place_of_the_automatic_ones(drawn):
+    headings = [text for where, text in drawn.texts if where in {"h3", "h4"}]
+    assert headings[:4] == ["The ledger", "The paper's figures", "Loss, by class", "Scores"]
+    assert not any("loss" in text for text in headings[4:])
+    captions = [text for where, text in drawn.texts if where == "figcaption"]
+    assert len(captions) == 3 and all("6 seeds" in text for text in captions[:2])
+
+
+def test_composed_figures_name_axes_events_levels_and_dashed_lines(drawn):
+    text = " ".join(text for _, text in drawn.texts)
+    for part in ("time τ", "step size η", "all right: ", "T₁: ", "5 of 6 seeds", "R* 0.5",
+                 "limit", "slope 1", "M[1,2]", "nats"):  # fmt: skip
+        assert part in text
+    assert "training step" not in text.partition("What it cost")[0].partition("Scores")[2]
+    kinds = [a.get("class") for name, a in drawn.elements if name == "path"]
+    for kind in ("dots", "dots few", "reference k0", "reference ink", "leap", "rug", "level"):
+        assert kind in kinds
+    legends = [a for name, a in drawn.elements if name == "ul" and a.get("class") == "legend"]
+    assert len(legends) == 3  # one above the first figure, one in each panel of the second
+
+
+def test_the_readout_knows_the_axis_of_every_panel(drawn):
+    first, second = drawn.data("readout")
+    (losses,) = first["panels"]
+    assert (losses["name"], losses["log"]) == ("time τ", True)
+    assert (losses["low"], losses["high"]) == pytest.approx((0.1, 1000))
+    assert [each["color"] for each in losses["curves"]] == ["k0", "k1", "k2", "k3", "k6"]
+    assert [panel["name"] for panel in second["panels"]] == ["time τ", "step size η"]
+    paths = [a["d"] for name, a in drawn.elements if name == "path"]
+    assert all(re.fullmatch(r"[MLHVCScslhvz0-9 .\-]+", path) for path in paths)
+
+
+@pytest.mark.parametrize("missing", [None, "series"])
+def test_a_figure_that_cannot_be_drawn_is_named_and_costs_no_other(
+    make_report, composed, tmp_path, missing
+):
+    def figures(arms):
+        yield from composed(arms)
+        yield arms["missing"] if missing is None else arms["baseline"].series(missing)
+
+    report = make_report()
+    report = replace(report, study=replace(report.study, figures=figures))
+    text = write_report([report], tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Loss, by class" in text and "Scores" in text
+    reason = "arm missing was not run" if missing is None else "series"
+    assert re.search(rf"Not drawn: [^<]*{reason}", text)
+
+
 def test_all_text_is_escaped(make_report, tmp_path):
     path = write_report([make_report(words=HOSTILE, arm=HOSTILE)], tmp_path / "r.html")
     text = path.read_text(encoding="utf-8")

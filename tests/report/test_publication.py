@@ -1,14 +1,16 @@
 """Publication files: the page's data, every suffix, nothing of the clock in them."""
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from saltus.errors import SaltusError
-from saltus.report import gather, publication, write_figure
+from saltus.report import gather, publication, style, write_figure, write_study_figures
 from saltus.report.axes import value_axis, x_axes
 from saltus.report.svg import readout
+from saltus.studies.loss_plateau import STUDY
 
 
 def test_both_drawings_show_the_same_data(make_run):
@@ -40,6 +42,38 @@ def test_a_file_of_each_kind_is_repeatable(make_run, tmp_path, suffix):
     first = write_figure(run, ["loss/train"], tmp_path / f"one.{suffix}").read_bytes()
     assert first == write_figure(run, ["loss/train"], tmp_path / f"two.{suffix}").read_bytes()
     assert first[:4] in (b"<?xm", b"%PDF", b"\x89PNG")
+
+
+def test_composed_figures_are_drawn_on_the_same_axes(make_run, composed):
+    for figure in composed({"baseline": make_run()}):
+        drawing = publication.draw(figure)
+        across = x_axes(figure.panels)
+        for axes, panel, x in zip(drawing.axes, figure.panels, across, strict=True):
+            assert axes.get_xlabel() == panel.x_label
+            assert axes.get_xscale() == ("log" if panel.x_log else "linear")
+            assert axes.get_yscale() == ("log" if panel.log else "linear")
+            assert axes.get_xlim() == (x.low, x.high)
+            lines = {line.get_label(): line for line in axes.get_lines()}
+            for curve in panel.curves:
+                np.testing.assert_allclose(lines[curve.label].get_ydata(), curve.fan.median)
+                assert (lines[curve.label].get_marker() == "o") == curve.dots
+            for each in panel.references:
+                assert lines[each.label].get_color() == style.darker(each.color)
+            texts = {text.get_text() for text in axes.texts}
+            assert {mark.label for mark in panel.marks} <= texts
+        own = [axes.get_legend() is not None for axes in drawing.axes]
+        assert own == [not figure.one_legend] * len(own)
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".pdf"])
+def test_the_figures_of_a_study_are_files(make_run, composed, tmp_path, suffix):
+    study, arms = replace(STUDY, figures=composed), {"baseline": make_run()}
+    paths = write_study_figures(study, arms, tmp_path / "figures", suffix)
+    assert [path.name for path in paths] == [f"1-loss-by-class{suffix}", f"2-scores{suffix}"]
+    assert all(path.stat().st_size > 1000 for path in paths)
+    assert write_study_figures(STUDY, arms, tmp_path) == []  # it composes none
+    with pytest.raises(SaltusError, match="figures of loss-plateau: arm baseline was not run"):
+        write_study_figures(study, {}, tmp_path)
 
 
 def test_names_that_cannot_be_drawn(make_run, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Int, Real
@@ -31,8 +32,13 @@ class Clock:
 
 def clock_of(run: Run) -> Clock:
     """The clock of a run; training steps where its experiment cannot be rebuilt."""
+    return _clock(run.experiment_yaml)
+
+
+@lru_cache(maxsize=64)  # asked for every series of every run of a page
+def _clock(experiment_yaml: str) -> Clock:
     try:
-        experiment = Experiment.from_yaml(run.experiment_yaml)
+        experiment = Experiment.from_yaml(experiment_yaml)
     except SaltusError:
         return Clock()
     flow = experiment.optimizer

@@ -13,7 +13,9 @@
   const short = value => {
     if (value === null) return "–";
     const [mantissa, power] = String(+value.toPrecision(4)).split("e");
-    return (power ? `${mantissa}·10${raised(+power)}` : mantissa).replace("-", "−");
+    const scale = power ? "10" + raised(+power) : "";
+    const text = !power ? mantissa : /^-?1$/.test(mantissa) ? mantissa.slice(0, -1) + scale : mantissa + "·" + scale;
+    return text.replace("-", "−");
   };
   const repaint = [];
 

@@ -161,7 +161,10 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
             )  # fmt: skip
     dash = style.dash(curve.color)
     pattern: Any = (0, tuple(float(part) for part in dash.split())) if dash else "-"
-    axes.plot(fan.x, fan.median, color=color, linewidth=1.3, linestyle=pattern, label=curve.label)
+    axes.plot(
+        fan.x, fan.median, color=color, linewidth=1.3, linestyle=pattern, label=curve.label,
+        marker="o" if curve.dots else "", markersize=3.5,
+    )  # fmt: skip
 
 
 def write(figure: Figure, path: Path) -> Path:

@@ -141,15 +141,16 @@ def draw_curve(curve: Curve, x: Axis, y: Axis) -> Markup:
         for a, b, kind in bands
         if several
     ]
-    if several:
-        seeds = "".join(line_path(x.places(s.x), y.places(s.y)) for s in curve.lines)
+    singles = curve.lines if several else ()
+    if singles:
+        seeds = "".join(line_path(x.places(s.x), y.places(s.y)) for s in singles)
         shapes.append(tag("path", d=seeds, class_="seeds"))
     median = line_path(across, y.places(fan.median))
     dashes = style.dash(curve.color) or None
     shapes.append(tag("path", d=median, class_="median", stroke_dasharray=dashes))
     if curve.dots:
-        if several:
-            each = "".join(dots_path(x.places(s.x), y.places(s.y)) for s in curve.lines)
+        if singles:
+            each = "".join(dots_path(x.places(s.x), y.places(s.y)) for s in singles)
             shapes.append(tag("path", d=each, class_="dots few"))
         shapes.append(tag("path", d=dots_path(across, y.places(fan.median)), class_="dots"))
     return tag("g", shapes, class_=style.css_class(curve.color))

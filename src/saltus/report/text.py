@@ -13,7 +13,10 @@ def number(value: float, digits: int = 4) -> str:
     if not isfinite(value):
         return "∞" if value > 0 else "−∞"
     mantissa, _, power = f"{value:.{digits}g}".replace("-", "−").partition("e")
-    return f"{mantissa}·{power_of_ten(int(power.replace('−', '-')))}" if power else mantissa
+    if not power:
+        return mantissa
+    scale = power_of_ten(int(power.replace("−", "-")))
+    return {"1": scale, "−1": f"−{scale}"}.get(mantissa, f"{mantissa}·{scale}")
 
 
 def power_of_ten(power: int) -> str:
