@@ -19,8 +19,8 @@ STEPS = 60
 def make_run(tmp_path):
     """make_run(name, seeds=4, leap=30, broken=()) → Run with loss, accuracy and attention maps."""
 
-    def make(name="baseline", seeds=4, leap=30, broken=(), overrides=None) -> Run:
-        experiment = REAL.recipe("quick")["baseline"].to_yaml()
+    def make(name="baseline", seeds=4, leap=30, broken=(), overrides=None, changes=None) -> Run:
+        experiment = REAL.recipe("quick")["baseline"].override(changes or {}).to_yaml()
         given = overrides or [{}] * seeds
         members = [{"seed": seed, "overrides": given[seed]} for seed in range(seeds)]
         places = [list(range(seeds))]

@@ -1,6 +1,7 @@
 """From runs to figures: what is drawn, what it is called, what the caption owns up to."""
 
 import numpy as np
+import pytest
 
 from saltus.report import gather
 from saltus.tasks.moving_window_sum import MovingWindowSum
@@ -61,3 +62,32 @@ def test_series_without_anything_make_no_figure(make_run):
     assert gather.series_figure({"a": make_run()}, ["nothing"], "t") is None
     assert gather.loss_figure({}) is None
     assert gather.scalar_names(make_run()) == ["evaluation/accuracy", "loss/train"]
+
+
+def flow(**how):
+    """Settings of a gradient flow to time 600, in place of training."""
+    optimizer = {"kind": "gradient-flow", "duration": 600.0, **how}
+    return {"optimizer": optimizer, "examples": 64, "batch": 64, "steps": 60}
+
+
+def test_a_run_that_follows_a_flow_is_drawn_over_its_time(make_run):
+    figure = gather.loss_figure({"a": make_run(changes=flow(first=0.6))})
+    (panel,) = figure.panels
+    assert (panel.x_label, panel.x_log) == ("time", True)
+    np.testing.assert_allclose(panel.curves[0].fan.x, np.geomspace(0.6, 600, 60))
+    (mark,) = panel.marks
+    step = gather.loss_figure({"a": make_run("steps")}).panels[0].marks[0].median
+    assert mark.median == pytest.approx(np.geomspace(0.6, 600, 60)[round(step) - 1])
+    even = gather.loss_figure({"a": make_run("even", changes=flow())}).panels[0]
+    assert not even.x_log and even.curves[0].fan.x[-1] == 600
+
+
+def test_flows_and_training_lie_over_each_other_by_steps(make_run):
+    timed = make_run("a", changes=flow())
+    clocked = make_run("b", changes=flow(clock="model"))
+    one = gather.series_figure({"a": timed}, ["loss/train"], "t").panels[0]
+    other = gather.series_figure({"b": clocked}, ["loss/train"], "t").panels[0]
+    assert one.x_label == "time" and other.x_label == "time on the model's clock"
+    for arms in ({"a": timed, "b": clocked}, {"a": timed, "c": make_run("c")}):
+        mixed = gather.series_figure(arms, ["loss/train"], "t").panels[0]
+        assert mixed.x_label == "training step" and mixed.curves[0].fan.x[-1] == 60
