@@ -62,12 +62,12 @@ def ensembles(rows: int) -> st.SearchStrategy:
             )
         ),
         st.lists(st.floats(0.1, 2.0), min_size=rows, max_size=rows),
-        st.lists(st.floats(0.0, 3.0), min_size=rows, max_size=rows),
+        st.lists(st.floats(0.0, 2.0), min_size=rows, max_size=rows),
         st.sampled_from(sorted(METHODS)),
     )
 
 
-@given(ensembles(4), st.permutations(range(4)), st.integers(2, 4))
+@given(ensembles(3), st.permutations(range(3)), st.integers(2, 3))
 def test_a_row_is_bit_identical_alone_and_in_any_subset_in_any_order(
     drawn: tuple, order: list[int], count: int
 ) -> None:
@@ -109,9 +109,8 @@ def test_a_restored_path_continues_to_the_same_bits(drawn: tuple, parts: list[fl
         times = [part * end for end in ends]
         expected = whole.at(times)
         assert torch.equal(restored.at(times), expected)
-        fresh = follow(rates, torch.ones_like(start), ends, method)
-        fresh.restore({name: value.clone() for name, value in whole.state().items()})
-        restored = fresh
+        restored = follow(rates, torch.ones_like(start), ends, method)
+        restored.restore(whole.state())
         assert torch.equal(restored.at(times), expected)
         assert [outcome(restored, row) for row in range(3)] == [
             outcome(whole, row) for row in range(3)

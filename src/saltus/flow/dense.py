@@ -35,9 +35,11 @@ class Step:
 
         It is accurate to order 7 (DOP853) or 4 (DOPRI5), and needs the extra stages.
         """
-        each = [dense_weights(self.tableau, part) for part in parts]
-        columns = {j: column(self.old, [row[j] for row in each]) for j in each[0]}
-        return self.old + combine(self.stages, columns) * column(self.old, self.sizes)
+        known = {part: dense_weights(self.tableau, part) for part in set(parts)}
+        each = torch.tensor([list(known[part].values()) for part in parts], dtype=self.old.dtype)
+        columns = each.to(self.old.device).split(1, dim=1)
+        weights = dict(zip(known[parts[0]], columns, strict=True))
+        return self.old + combine(self.stages, weights) * column(self.old, self.sizes)
 
     def pick(self, which: Sequence[int]) -> Step:
         """The steps of some of the rows, by their place; all stages are copied."""
