@@ -118,10 +118,9 @@ def test_the_fixture_follows_the_spec_to_time_200(system):
     assert (found[0] - expected[0]).abs().max() < 6e-11
 
 
-@pytest.mark.parametrize("tokens", ["iid", "unique"])
-def test_the_three_systems_are_one_flow(tokens):
-    """Claim 3, at t = 20, with attention far from uniform and moving."""
-    _, _, batch, parameters = drawn(tokens, rows=1, examples=6, length=4)
+def test_the_three_systems_are_one_flow():
+    """Claim 3, at t = 20, with repeated tokens and attention that is far from uniform and moves."""
+    _, _, batch, parameters = drawn("iid", rows=1, examples=6, length=4)
     ends, moved = [], []
     for kind in SYSTEMS:
         system = kind(batch, parameters)

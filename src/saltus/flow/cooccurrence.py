@@ -1,126 +1,21 @@
 """The flow of word co-occurrence written out: three systems of ODEs with the same solution.
 
-Section 5 of our spec of 2410.09605. All three see the samples through two sums over the training
-set, c and Gamma, which depend on the parameters through the token readouts G and the scores M
-alone. `Full` moves the model's parameters, `Reduced` all neurons as one, `Closed` inner products
-between tokens only. Each is a function [row, state] -> [row, state] in float64, one row per member,
-each row with a training set of its own.
+Section 5 of our spec of 2410.09605. `Full` moves the model's parameters, `Reduced` all neurons as
+one, `Closed` inner products between tokens only. Each is a function [row, state] -> [row, state] in
+float64, one row per member, each row with a training set of its own.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saltus.flow.cooccurrence_pull import Named, Pull, Rows, System, pick, rowed
 from saltus.models import inner_products
 from saltus.models.inner_products import KEY, NEURONS, QUERY, READOUT, VALUE
 from saltus.models.one_layer_attention import rows as token_rows
 from saltus.tasks.base import Batch
-
-Named = Mapping[str, Tensor]
-Rows = Sequence[int] | None  # which rows of the system some states belong to; None is all
-
-
-@dataclass(frozen=True)
-class Pull:
-    """How the training set pulls at a state; n samples of L tokens, d in the vocabulary.
-
-    `margins` = y F; `weights` = g(y F) = 1 / (1 + exp(y F)), minus the derivative of the loss;
-    `tokens` = c(mu) = (1/n) sum_i g_i y_i sum_l sum_{h: x_h = mu} p_lh; `slopes` are the summands
-    of Gamma, (1 / (n sqrt(m))) g_i y_i p_lh (G(x_h) - sum_h' p_lh' G(x_h')), which `gamma` sums.
-    """
-
-    margins: Float[Tensor, "row sample"]
-    weights: Float[Tensor, "row sample"]
-    tokens: Float[Tensor, "row vocabulary"]
-    slopes: Float[Tensor, "row sample query key"]
-
-
-class System:
-    """An ODE whose state holds named tensors, `shapes`, one after the other.
-
-    `batch` and `parameters` (those of `OneLayerAttention` with one output) carry a leading row
-    axis, or none, which makes one row. `parameters` give the sizes and the readout's signs.
-    """
-
-    def __init__(self, batch: Batch, parameters: Named, shapes: Mapping[str, tuple[int, ...]]):
-        tokens, targets = batch["inputs"], batch["targets"].double()
-        self.inputs: Int[Tensor, "row sample position"] = tokens.reshape(-1, *tokens.shape[-2:])
-        self.targets: Float[Tensor, "row sample"] = targets.reshape(-1, targets.shape[-1])
-        self.signs: Float[Tensor, "row neuron"] = _rowed(parameters)[READOUT].squeeze(-2)
-        self.vocabulary, self.width = parameters[VALUE].shape[-2:]
-        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
-
-    def start(self, parameters: Named) -> Float[Tensor, "row state"]:
-        """The state at some parameters of the model."""
-        raise NotImplementedError(type(self).__name__)
-
-    def seen(
-        self, values: Named, rows: Rows
-    ) -> tuple[Float[Tensor, "row vocabulary"], Float[Tensor, "row sample query key"]]:
-        """What the samples see of a state: G, and M at the tokens of every sample."""
-        raise NotImplementedError(type(self).__name__)
-
-    def rates(self, values: Named, pull: Pull, rows: Rows) -> dict[str, Tensor]:
-        """The velocity of every named part."""
-        raise NotImplementedError(type(self).__name__)
-
-    def inner(self, states: Float[Tensor, "row state"]) -> dict[str, Tensor]:
-        """A, G, B, M, N_K, N_Q, whatever the state holds."""
-        raise NotImplementedError(type(self).__name__)
-
-    def velocity(
-        self, states: Float[Tensor, "row state"], rows: Rows = None
-    ) -> Float[Tensor, "row state"]:
-        """theta' = -grad L."""
-        values = self.unpack(states)
-        return self.pack(self.rates(values, self._pull(values, rows), rows))
-
-    def pull(self, states: Float[Tensor, "row state"], rows: Rows = None) -> Pull:
-        """How the training set pulls at these states."""
-        return self._pull(self.unpack(states), rows)
-
-    def losses(self, states: Float[Tensor, "row state"]) -> Float[Tensor, "row sample"]:
-        """log(1 + exp(-y F)) of every sample."""
-        margins = self.pull(states).margins
-        return torch.logaddexp(torch.zeros_like(margins), -margins)
-
-    def pack(self, values: Named) -> Float[Tensor, "row state"]:
-        """Named tensors [row, ...] as flat states."""
-        return torch.cat([values[name].flatten(1) for name in self.shapes], dim=1)
-
-    def unpack(self, states: Float[Tensor, "row state"]) -> dict[str, Tensor]:
-        """The named tensors of some states, as views."""
-        parts = states.split([prod(shape) for shape in self.shapes.values()], dim=1)
-        named = zip(self.shapes.items(), parts, strict=True)
-        return {name: part.unflatten(1, shape) for (name, shape), part in named}
-
-    def _pull(self, values: Named, rows: Rows) -> Pull:
-        tokens, targets = _pick(self.inputs, rows), _pick(self.targets, rows)
-        readout, scores = self.seen(values, rows)
-        pattern = (scores / self.width**0.5).softmax(-1)
-        per_key = readout.gather(-1, tokens.flatten(1)).view(tokens.shape).unsqueeze(-2)
-        mean = (pattern * per_key).sum(-1, keepdim=True)
-        margins = targets * mean.sum((-2, -1))
-        weights = torch.sigmoid(-margins)
-        pulls = (weights * targets / targets.shape[-1])[..., None, None]
-        received = (pulls * pattern).sum(-2)
-        slopes = pulls * pattern * (per_key - mean) / self.width**0.5
-        sums = torch.zeros_like(readout).scatter_add(-1, tokens.flatten(1), received.flatten(1))
-        return Pull(margins, weights, sums, slopes)
-
-    def gamma(self, pull: Pull, rows: Rows = None) -> Float[Tensor, "row key query"]:
-        """Gamma, summed over all occurrences of a pair of tokens."""
-        tokens = _pick(self.inputs, rows)
-        pairs = tokens.unsqueeze(-2) * self.vocabulary + tokens.unsqueeze(-1)
-        flat = pull.slopes.new_zeros(len(tokens), self.vocabulary**2)
-        summed = flat.scatter_add(-1, pairs.flatten(1), pull.slopes.flatten(1))
-        return summed.unflatten(1, (self.vocabulary, self.vocabulary))
 
 
 class Full(System):
@@ -136,7 +31,7 @@ class Full(System):
         super().__init__(batch, parameters, {n: parameters[n].shape[-2:] for n in names})
 
     def start(self, parameters: Named) -> Float[Tensor, "row state"]:
-        return self.pack(_rowed(parameters))
+        return self.pack(rowed(parameters))
 
     def parameters(self, states: Float[Tensor, "row state"]) -> dict[str, Tensor]:
         """All parameters of the model, the readout's signs included."""
@@ -145,13 +40,13 @@ class Full(System):
     def seen(
         self, values: Named, rows: Rows
     ) -> tuple[Float[Tensor, "row vocabulary"], Float[Tensor, "row sample query key"]]:
-        direction = _pick(self.signs, rows).unsqueeze(-2) @ values[NEURONS]
+        direction = pick(self.signs, rows).unsqueeze(-2) @ values[NEURONS]
         readout = (values[VALUE] @ direction.mT).squeeze(-1)
-        tokens = _pick(self.inputs, rows)
+        tokens = pick(self.inputs, rows)
         return readout, token_rows(values[QUERY], tokens) @ token_rows(values[KEY], tokens).mT
 
     def rates(self, values: Named, pull: Pull, rows: Rows) -> dict[str, Tensor]:
-        tokens, signs = _pick(self.inputs, rows), _pick(self.signs, rows)
+        tokens, signs = pick(self.inputs, rows), pick(self.signs, rows)
         key, query = token_rows(values[KEY], tokens), token_rows(values[QUERY], tokens)
         pulled = pull.tokens.unsqueeze(-2)
         direction = signs.unsqueeze(-2) @ values[NEURONS]
@@ -194,12 +89,12 @@ class Closed(System):
         super().__init__(batch, parameters, {"A": (1,), "G": (d,), **square})
 
     def start(self, parameters: Named) -> Float[Tensor, "row state"]:
-        return self.pack(inner_of(_rowed(parameters)))
+        return self.pack(inner_of(rowed(parameters)))
 
     def seen(
         self, values: Named, rows: Rows
     ) -> tuple[Float[Tensor, "row vocabulary"], Float[Tensor, "row sample query key"]]:
-        tokens = _pick(self.inputs, rows)
+        tokens = pick(self.inputs, rows)
         pairs = tokens.unsqueeze(-2) * self.vocabulary + tokens.unsqueeze(-1)
         found = values["M"].flatten(1).gather(-1, pairs.flatten(1))
         return values["G"], found.view(pairs.shape)
@@ -237,15 +132,6 @@ def inner_of(parameters: Named) -> dict[str, Tensor]:
 def _one_neuron(parameters: Named) -> dict[str, Tensor]:
     direction = inner_products.readout_direction(parameters).unsqueeze(-2)
     return {**parameters, NEURONS: direction, READOUT: torch.ones_like(direction[..., :1])}
-
-
-def _rowed(parameters: Named) -> dict[str, Tensor]:
-    """Every parameter as [row, ., .] in float64."""
-    return {n: value.reshape(-1, *value.shape[-2:]).double() for n, value in parameters.items()}
-
-
-def _pick(values: Tensor, rows: Rows) -> Tensor:
-    return values if rows is None else values[list(rows)]
 
 
 def _scatter(

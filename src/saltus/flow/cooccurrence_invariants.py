@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saltus.flow.cooccurrence import System
+from saltus.flow.cooccurrence_pull import System
 from saltus.models.inner_products import KEY, QUERY, VALUE
 
 Named = Mapping[str, Tensor]
