@@ -30,6 +30,11 @@ def test_values_that_are_not_finite_are_left_out_and_counted():
     assert np.isnan(found.median[5]) and np.isnan(found.low[5])
 
 
+def test_without_seeds_or_without_points_nothing_is_known():
+    assert np.isnan(fan(np.arange(2), np.zeros((0, 2))).median).all()
+    assert len(fan(np.arange(0), np.zeros((3, 0))).median) == 0
+
+
 @given(st.integers(1, 5000), st.integers(10, 400), st.integers(0, 2**32 - 1))
 def test_thinning_keeps_ends_and_extremes(count, limit, seed):
     generator = np.random.default_rng(seed)

@@ -40,10 +40,14 @@ def fan(x: Real[np.ndarray, " point"], values: Float[np.ndarray, "member point"]
     known = np.isfinite(values)
     counts = known.sum(axis=0)
     levels = np.full((5, len(x)), np.nan)
-    some = counts > 0
+    shares = [0.0, 0.25, 0.5, 0.75, 1.0]
+    full = (counts == len(values)) & (counts > 0)
+    some = (counts > 0) & ~full
+    if full.any():  # by far the most, and nanquantile is a hundred times slower
+        levels[:, full] = np.quantile(values[:, full], shares, axis=0)
     if some.any():
         shown = np.where(known, values, np.nan)[:, some]
-        levels[:, some] = np.nanquantile(shown, [0.0, 0.25, 0.5, 0.75, 1.0], axis=0)
+        levels[:, some] = np.nanquantile(shown, shares, axis=0)
     low, quarter, median, three_quarters, high = levels
     return Fan(x, median, quarter, three_quarters, low, high, counts)
 

@@ -25,8 +25,8 @@ def power_of_ten(power: int) -> str:
 
 
 def percent(share: float) -> str:
-    """'95 %', '99.5 %'."""
-    return f"{100 * share:g} %"
+    """'95 %', '99.5 %': never torn apart at the end of a line."""
+    return f"{100 * share:g}\u00a0%"
 
 
 def duration(seconds: float) -> str:
