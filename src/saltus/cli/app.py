@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import saltus
-from saltus.cli import listing, read, reproduce, train, write
+from saltus.cli import flow, listing, read, reproduce, train, write
 from saltus.errors import SaltusError, unknown
 
 # Newer versions of Typer hold a copy of click, older ones import it; this finds either.
@@ -36,6 +36,7 @@ for verb in (
     reproduce.reproduce,
     train.run,
     train.resume,
+    flow.flow,
     listing.list_,
     read.runs,
     read.show,

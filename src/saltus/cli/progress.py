@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from saltus.cli.output import console, count
 from saltus.runs import Run
@@ -16,14 +25,33 @@ from saltus.studies.reproduce import How, Watcher
 VERBS = {"new": "training", "resumed": "resuming", "reused": "already trained:"}
 
 
-class Board(Watcher):
-    """Watches trainings, one after the other; a context manager.
+@dataclass
+class Training:
+    """What is known of one training while it goes on."""
 
-    `step` has the signature of `training.launch.Progress`.
-    """
+    how: How
+    steps: int
+    reached: dict[int, int]  # by shard
+    started: float = field(default_factory=time.monotonic)
+    losses: dict[int, float] = field(default_factory=dict)
+    bar: TaskID | None = None
+
+    @property
+    def mean_step(self) -> float:
+        return sum(self.reached.values()) / len(self.reached)
+
+    @property
+    def loss(self) -> str:
+        values = self.losses.values()
+        return f"{sum(values) / len(values):.4f}" if values else "-"
+
+
+class Board(Watcher):
+    """Watches trainings, also several at once; a context manager."""
 
     def __init__(self) -> None:
         self.console = console(stderr=True)
+        self.trainings: dict[str, Training] = {}
         self.bars = (
             Progress(
                 TextColumn("{task.description}"),
@@ -47,50 +75,42 @@ class Board(Watcher):
         if self.bars:
             self.bars.stop()
 
-    def begin(self, label: str, run: Run, how: How) -> None:
-        """A training starts, continues, or need not be done."""
-        self.label, self.how, self.started = label, how, time.monotonic()
-        self.steps = int(run.status["steps"] or 0)
+    def begin(self, label: str, run: Run, how: How) -> Callable[[int, int, float], None]:
+        """A training starts, continues, or need not be done; returns what takes its steps."""
         # A training continues from its newest checkpoint, whatever was read after it.
-        self.reached = {shard.index: max(shard.checkpoints(), default=0) for shard in run.shards}
-        self.losses: dict[int, float] = {}
+        reached = {shard.index: max(shard.checkpoints(), default=0) for shard in run.shards}
+        own = Training(how, int(run.status["steps"] or 0), reached)
+        self.trainings[label] = own
         if how != "new" or not self.bars:
-            amount = f"{count(len(run.members), 'member')}, {count(self.steps, 'step')}"
-            done = f", {self.mean_step / self.steps:.0%} done," if how == "resumed" else ""
+            amount = f"{count(len(run.members), 'member')}, {count(own.steps, 'step')}"
+            done = f", {own.mean_step / own.steps:.0%} done," if how == "resumed" else ""
             self.note(f"{label}: {VERBS[how]} {amount}{done} in {run.path}")
         if self.bars and how != "reused":
-            self.task = self.bars.add_task(
-                label, total=self.steps, completed=int(self.mean_step), loss="-"
+            own.bar = self.bars.add_task(
+                label, total=own.steps, completed=int(own.mean_step), loss="-"
             )
 
-    def step(self, shard: int, step: int, loss: float) -> None:
-        """A shard has reached a step with this mean loss."""
-        self.reached[shard] = step
-        if isfinite(loss):
-            self.losses[shard] = loss
-        if self.bars:
-            self.bars.update(self.task, completed=self.mean_step, loss=self.loss)
+        def step(shard: int, reached: int, loss: float) -> None:
+            own.reached[shard] = reached
+            if isfinite(loss):
+                own.losses[shard] = loss
+            if self.bars and own.bar is not None:
+                self.bars.update(own.bar, completed=own.mean_step, loss=own.loss)
+
+        return step
 
     def end(self, label: str, run: Run | None) -> None:
         """A training has ended; None: it failed."""
-        if self.how == "reused" or self.bars:
+        own = self.trainings[label]
+        if own.how == "reused" or self.bars:
             return
-        seconds = time.monotonic() - self.started
+        seconds = time.monotonic() - own.started
         outcome = "done" if run is not None else "failed"
-        self.note(f"{label}: {outcome} in {seconds:.1f} s, loss {self.loss}")
+        self.note(f"{label}: {outcome} in {seconds:.1f} s, loss {own.loss}")
 
     def note(self, text: str) -> None:
         """A line above the bars."""
         self.console.print(text, soft_wrap=True)
-
-    @property
-    def mean_step(self) -> float:
-        return sum(self.reached.values()) / len(self.reached)
-
-    @property
-    def loss(self) -> str:
-        values = self.losses.values()
-        return f"{sum(values) / len(values):.4f}" if values else "-"
 
 
 def continue_hint(path: Path) -> str:

@@ -106,9 +106,9 @@ def _train(run: Run, how: How, json: bool) -> None:
 
     try:
         with Board() as board:
-            board.begin(run.name, run, how)
+            progress = board.begin(run.name, run, how)
             try:
-                run = continue_training(run.path, board.step)
+                run = continue_training(run.path, progress)
             except SaltusError:
                 board.end(run.name, None)
                 raise

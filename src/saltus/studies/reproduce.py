@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import torch
 
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.runs import Run, list_runs, open_run, verify
 from saltus.studies.claim import Arms, Claim, Finding, Verdict
 from saltus.studies.study import Scale, Study
-from saltus.training.launch import check, create, resume
+from saltus.training.launch import check, create, resume, train_shard
+from saltus.training.plan import cores
+from saltus.training.workers import Progress, Workers
 
 How = Literal["new", "resumed", "reused"]
 
@@ -50,16 +55,14 @@ class StudyOutcome:
 
 
 class Watcher:
-    """Is told what happens; this one keeps it to itself."""
+    """Is told what happens, from several threads at once; this one keeps it to itself."""
 
-    def begin(self, label: str, run: Run, how: How) -> None:
-        """A training starts or continues, or a finished one is taken."""
-
-    def step(self, shard: int, step: int, loss: float) -> None:
-        """A shard of the current training has reached a step with this mean loss."""
+    def begin(self, label: str, run: Run, how: How) -> Progress:
+        """A training starts or continues, or a finished one is taken; returns who to tell more."""
+        return lambda shard, step, loss: None
 
     def end(self, label: str, run: Run | None) -> None:
-        """The current training has ended; None: it failed."""
+        """A training has ended; None: it failed."""
 
     def note(self, text: str) -> None:
         """Something else worth a line."""
@@ -75,6 +78,8 @@ def reproduce(
 ) -> StudyOutcome:
     """Train the arms of a study into ROOT/SCALE/STUDY and judge its claims on them.
 
+    As many arms are trained side by side as there are processors.
+
     A finished run of exactly the same experiment is reused and an interrupted one resumed, unless
     `fresh`. `seeds` replaces the seeds of every arm by 0 .. seeds - 1. An arm that fails is
     reported, and the claims that need it are `not run`; what cannot even begin raises SaltusError.
@@ -84,10 +89,7 @@ def reproduce(
     for experiment in arms.values():
         check(experiment)
     folder = Path(root) / scale / study.name
-    outcomes = [
-        _train(arm, f"{study.name}/{arm}", experiment, folder, watcher, fresh)
-        for arm, experiment in arms.items()
-    ]
+    outcomes = _train_all(study, arms, folder, watcher, fresh)
     finished = {each.arm: each.run for each in outcomes if each.run is not None}
     findings = tuple(_judge(claim, finished) for claim in study.claims(scale))
     return StudyOutcome(study, scale, findings, tuple(outcomes), time.monotonic() - began)
@@ -116,16 +118,42 @@ def previous(folder: Path, experiment: Experiment, watcher: Watcher) -> tuple[Pa
     return None
 
 
+def _train_all(
+    study: Study, arms: dict[str, Experiment], folder: Path, watcher: Watcher, fresh: bool
+) -> list[ArmOutcome]:
+    """The outcome of every arm. On an accelerator, which is shared, one arm after the other."""
+    on_cpu = all(torch.device(each.engine.device).type == "cpu" for each in arms.values())
+    side_by_side = cores() if on_cpu else 1
+    with Workers(side_by_side, train_shard) as pool, ThreadPoolExecutor(side_by_side) as threads:
+        jobs = [
+            threads.submit(_train, arm, f"{study.name}/{arm}", each, folder, watcher, fresh, pool)
+            for arm, each in arms.items()
+        ]
+        try:
+            return [job.result() for job in jobs]
+        except BaseException:  # Ctrl-C among others: what runs is stopped, what waits never starts
+            for job in jobs:
+                job.cancel()
+            pool.close()
+            raise
+
+
 def _train(
-    arm: str, label: str, experiment: Experiment, folder: Path, watcher: Watcher, fresh: bool
+    arm: str,
+    label: str,
+    experiment: Experiment,
+    folder: Path,
+    watcher: Watcher,
+    fresh: bool,
+    pool: Workers,
 ) -> ArmOutcome:
     began = time.monotonic()
     found = None if fresh else previous(folder, experiment, watcher)
     path, how = found or (create(experiment, folder), "new")
-    watcher.begin(label, open_run(path), how)
+    progress = watcher.begin(label, open_run(path), how)
     run, error = None, ""
     try:
-        run = open_run(path) if how == "reused" else resume(path, watcher.step)
+        run = open_run(path) if how == "reused" else resume(path, progress, pool)
     except SaltusError as problem:
         error = str(problem)
         watcher.note(f"{label} failed: {error}")

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from saltus.errors import SaltusError
+from saltus.flow.integrator import Integrator
 from saltus.training.ensemble import Ensemble
 from saltus.training.gradient_flow import GradientFlow
 from saltus.training.readings import State, signals
-
-if TYPE_CHECKING:
-    from saltus.flow.integrator import Integrator
 
 OWN = "state/flow/"  # names of the solver's tensors in a checkpoint
 
@@ -88,10 +85,8 @@ class Follower:
             ) from None
 
     @cached_property
-    def integrator(self) -> "Integrator":
+    def integrator(self) -> Integrator:
         """The solver, at time 0."""
-        from saltus.flow.integrator import Integrator
-
         return Integrator(
             lambda rows, states: self.slope(rows, states)[0],
             self._start(),

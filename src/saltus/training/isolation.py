@@ -53,6 +53,9 @@ class Watch(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name.startswith(PRODUCTS):
             self._note(name, (*args, out), ALIGNMENT)
+            if isinstance(out, Tensor) and out.shape[:-2] == (1,) and 1 in out.shape[-2:]:
+                # A single matrix-vector product takes a path of its own, a stack of them does not.
+                self.ragged[name] = tuple(out.shape)
         elif name == "pow" and args[1] == 2:
             pass  # a product, exact in both kinds of code
         elif name.rstrip("_").removesuffix("_backward") in ROUNDED:

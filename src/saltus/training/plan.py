@@ -79,7 +79,7 @@ def activations(probe: Ensemble) -> tuple[int, int]:
         sizes.append(value.numel() * value.element_size())
         return value
 
-    batch = probe.draw("data", 0, probe.experiment.batch)
+    batch = probe.training_batch(0)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
         probe.losses(probe.parameters, batch, probe.tape(0))
     return max(sizes), sum(sizes)
