@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
 
 from saltus.experiment import Experiment
 from saltus.training.ensemble import Ensemble
+from saltus.training.launch import train_shard
 from saltus.training.readings import measure
+from saltus.training.workers import Progress
 
 BASE: dict[str, Any] = {
     "task": {"kind": "moving-window-sum", "length": 5, "alphabet": 4, "modulus": 5},
@@ -46,3 +49,17 @@ def trajectory(
         readings.append(measure(ensemble, ensemble.experiment.instruments, step))
         ensemble.update(step)
     return ensemble.flat.detach().clone(), losses, readings
+
+
+HELD = 3  # the step at which `held_shard` stays
+
+
+def held_shard(path: str, index: int, progress: Progress) -> None:
+    """`train_shard` in a worker, but a run called `...held` comes to step HELD and stays there."""
+
+    def report(shard: int, step: int, loss: float) -> None:
+        progress(shard, step, loss)
+        if path.endswith("held") and step == HELD:
+            threading.Event().wait()
+
+    train_shard(path, index, report)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,9 @@ from typing import Any
 import pytest
 
 from saltus.cli import main
+from saltus.cli.progress import Board
 from saltus.experiment import Experiment
+from saltus.runs import Run
 from saltus.training.launch import start
 
 TINY = """\
@@ -93,3 +98,28 @@ def flip() -> Callable[[Path], None]:
         path.write_bytes(data)
 
     return change
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch) -> Callable[[str, int], AbstractContextManager[None]]:
+    """Within `with ctrl_c(label, step)` this process gets SIGINT when a training is that far."""
+
+    @contextmanager
+    def press(label: str, step: int) -> Iterator[None]:
+        original = Board.begin
+
+        def begin(board: Board, name: str, run: Run, how: str) -> Callable[..., None]:
+            progress = original(board, name, run, how)
+
+            def report(shard: int, reached: int, loss: float) -> None:
+                progress(shard, reached, loss)
+                if name == label and reached == step:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+            return report
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Board, "begin", begin)
+            yield
+
+    return press

@@ -22,7 +22,8 @@ MEMBERWISE = (
     "Allowed: model.initial_scale, optimizer.clip, optimizer.epsilon, optimizer.learning_rate, "
     "optimizer.weight_decay"
 )
-VERBS = "export, figure, list, query, report, reproduce, resume, run, runs, show, verify"
+VERBS = "export, figure, flow, list, query, report, reproduce, resume, run, runs, show, verify"
+STUDIES = "did you mean 'loss-plateau'? Allowed: loss-plateau, word-cooccurrence"
 
 # command, the line after "saltus: "
 LINES = {
@@ -53,7 +54,7 @@ LINES = {
     ),
     "run list.yaml": "list.yaml: not a mapping of fields, but list",
     "run loss-platou:baseline": (
-        "study: unknown study 'loss-platou'; did you mean 'loss-plateau'? Allowed: loss-plateau"
+        f"study: unknown study 'loss-platou'; {STUDIES}"
     ),
     "run loss-plateau:base": (
         "loss-plateau:base: unknown arm 'base'; did you mean 'baseline'? "
@@ -98,7 +99,7 @@ LINES = {
     ),
     # studies
     "reproduce loss-platou": (
-        "study: unknown study 'loss-platou'; did you mean 'loss-plateau'? Allowed: loss-plateau"
+        f"study: unknown study 'loss-platou'; {STUDIES}"
     ),
     "reproduce --scale full": "--scale: unknown scale 'full'. Allowed: paper, quick",
     "reproduce --seeds 0": "--seeds: '0' is not allowed: a number of seeds, 1 or more",
@@ -111,7 +112,10 @@ LINES = {
         "list: unknown kind 'task'; did you mean 'tasks'? "
         "Allowed: instruments, interventions, models, optimizers, studies, tasks"
     ),
-    "list models encodr": "list: unknown model 'encodr'; did you mean 'decoder'? Allowed: decoder",
+    "list models encodr": (
+        "list: unknown model 'encodr'; did you mean 'decoder'? "
+        "Allowed: decoder, one-layer-attention"
+    ),
     # runs
     "show tinny": (
         "RUN: 'tinny' is not a run, and none below runs has that name; did you mean 'tiny'?"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from saltus.cli.progress import Board
+import saltus.studies.reproduce as module
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.runs import Run, list_runs, open_run, verify
 from saltus.studies import Claim, Range, Study, amount
 from saltus.studies.reproduce import arms_of, reproduce
+from saltus.training.launch import train_shard
+from saltus.training.workers import Workers
+from tiny_experiments import HELD, held_shard
 
 QUICK = Path("runs/quick/toy")
 
@@ -26,8 +31,28 @@ def missing_series(arms):
     return [amount("nothing", arms["slow"].series("nothing").values[:, -1], Range())]
 
 
+class Lasting(Workers):
+    """Workers that outlive a study: to start them takes longer than to train all of its arms."""
+
+    def train(self, path, shards, progress=None) -> None:
+        super().train(str(Path(path).absolute()), shards, progress)  # each test has a directory
+
+    def close(self) -> None:
+        pass
+
+    def end(self) -> None:
+        super().close()
+
+
+@pytest.fixture(scope="module")
+def lasting() -> Iterator[Lasting]:
+    pool = Lasting(2, train_shard)
+    yield pool
+    pool.end()
+
+
 @pytest.fixture
-def toy(tiny, monkeypatch) -> Study:
+def toy(tiny, monkeypatch, lasting) -> Study:
     """A study whose claims end in each of the ways that a claim can end."""
     plain = Experiment.load(tiny).override({"instruments": []})
     base = plain.override({"study": "toy", "arm": "slow", "name": "toy-slow"})
@@ -49,17 +74,8 @@ def toy(tiny, monkeypatch) -> Study:
     )
     monkeypatch.setattr("saltus.studies.study.all_studies", lambda: {"toy": study})
     monkeypatch.setattr("saltus.studies.all_studies", lambda: {"toy": study})
+    monkeypatch.setattr(module, "Workers", lambda count, work: lasting)
     return study
-
-
-def stop_at(monkeypatch, label: str, step: int) -> None:
-    """Press Ctrl-C when the training of `label` has reached a step."""
-
-    def press(board: Board, shard: int, reached: int, loss: float) -> None:
-        if board.label == label and reached == step:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Board, "step", press)
 
 
 def losses(root: str | Path = QUICK) -> dict[str, np.ndarray]:
@@ -82,7 +98,9 @@ def test_it_prints_the_ledger_the_costs_and_the_report(saltus, toy):
     assert "</html>" in Path("runs/quick/report.html").read_text()
     assert max(map(len, said.out.splitlines())) <= 80
     trained = [line for line in said.err.splitlines() if "training" in line]
-    assert trained[0] == f"toy/slow: training 2 members, 6 steps in {QUICK}/toy-slow"
+    assert sorted(trained) == [
+        f"toy/{arm}: training 2 members, 6 steps in {QUICK}/toy-{arm}" for arm in ("fast", "slow")
+    ]
     assert len(said.err.splitlines()) == 4  # begun and done, per arm
 
 
@@ -118,23 +136,37 @@ def test_a_finished_run_of_the_same_experiment_is_used_again(saltus, toy):
     }  # fmt: skip
 
 
-def test_after_ctrl_c_the_same_command_continues(saltus, toy, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_at(patch, "toy/fast", 3)
+def test_after_ctrl_c_the_same_command_continues(saltus, toy, monkeypatch, ctrl_c):
+    """One arm of three is on its way, the others wait for their turn."""
+    arms = toy.recipe("quick")
+    held = arms["slow"].override({"arm": "held", "name": "toy-held"})
+    more = dataclasses.replace(toy, recipe=lambda scale: {"held": held, **arms})
+    monkeypatch.setattr("saltus.studies.all_studies", lambda: {"toy": more})
+    monkeypatch.setattr("saltus.studies.study.all_studies", lambda: {"toy": more})
+    pools: list[Workers] = []
+
+    def pool(count: int, work: object) -> Workers:
+        pools.append(Workers(count, held_shard))
+        return pools[0]
+
+    with monkeypatch.context() as patch, ctrl_c("toy/held", HELD):
+        patch.setattr(module, "Workers", pool)
+        patch.setattr(module, "cores", lambda: 1)
         said = saltus("reproduce", "toy")
     assert said.code == 130
-    assert said.err.splitlines()[-1] == (
-        "saltus: interrupted; nothing is lost: the same command continues"
-    )
-    assert open_run(QUICK / "toy-fast").status["state"] == "interrupted"
+    assert said.err.splitlines() == [
+        f"toy/held: training 2 members, 6 steps in {QUICK}/toy-held",
+        "saltus: interrupted; nothing is lost: the same command continues",
+    ]
+    assert not pools[0].workers and not pools[0].dispatcher.is_alive()
+    assert open_run(QUICK / "toy-held").status["state"] == "interrupted"
     said = saltus("reproduce", "toy")
     assert said.code == 0
-    assert "toy/slow: already trained" in said.err
-    assert "toy/fast: resuming 2 members, 6 steps, " in said.err and "% done, in" in said.err
+    assert f"toy/held: resuming 2 members, 6 steps, 50% done, in {QUICK}/toy-held" in said.err
     broken = losses()
     saltus("reproduce", "toy", "--root", "other")
     unbroken = losses("other/quick/toy")
-    assert broken.keys() == unbroken.keys() == {"toy-slow", "toy-fast"}
+    assert broken.keys() == unbroken.keys() == {"toy-held", "toy-slow", "toy-fast"}
     assert all(np.array_equal(broken[name], unbroken[name]) for name in broken)
 
 
@@ -148,14 +180,13 @@ def test_a_damaged_run_is_not_used_again(saltus, toy, flip):
 
 
 def test_an_arm_that_fails_leaves_the_others_and_exits_with_1(saltus, toy, monkeypatch):
-    import saltus.studies.reproduce as module
+    original = module.resume
 
-    def fail(path: Path, progress: object) -> Run:
+    def fail(path: Path, *others: object) -> Run:
         if path.name == "toy-slow":
             raise SaltusError("disk full while writing x; nothing is lost")
-        return original(path, progress)
+        return original(path, *others)
 
-    original = module.resume
     monkeypatch.setattr(module, "resume", fail)
     said = saltus("reproduce", "--json")
     assert said.code == 1

@@ -18,8 +18,8 @@ from saltus.experiment import Experiment
 from saltus.runs import open_run
 
 VERBS = (
-    "reproduce", "run", "resume", "list", "runs", "show", "query", "verify", "report", "figure",
-    "export",
+    "reproduce", "run", "resume", "flow", "list", "runs", "show", "query", "verify", "report",
+    "figure", "export",
 )  # fmt: skip
 
 
@@ -89,15 +89,8 @@ def test_a_member_that_diverges_is_reported_and_harms_nobody(saltus, tiny, run):
     assert wild["series"][0]["members"][2]["final"] is None
 
 
-def test_ctrl_c_leaves_a_run_that_resume_continues(saltus, tiny, run, monkeypatch):
-    from saltus.cli.progress import Board
-
-    def stop(board: Board, shard: int, step: int, loss: float) -> None:
-        if step == 3:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Board, "step", stop)
+def test_ctrl_c_leaves_a_run_that_resume_continues(saltus, tiny, run, ctrl_c):
+    with ctrl_c("stopped", 3):
         said = saltus("run", tiny, "--name", "stopped")
     assert said.code == 130
     assert said.err.splitlines()[-1] == (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from saltus.studies.claim import Arms, Claim, Finding, Verdict
 from saltus.studies.study import Scale, Study
 from saltus.training.launch import check, create, resume, train_shard
 from saltus.training.plan import cores
-from saltus.training.workers import Progress, Workers
+from saltus.training.workers import Progress, Stopped, Workers
 
 How = Literal["new", "resumed", "reused"]
 
@@ -124,12 +124,18 @@ def _train_all(
     """The outcome of every arm. On an accelerator, which is shared, one arm after the other."""
     on_cpu = all(torch.device(each.engine.device).type == "cpu" for each in arms.values())
     side_by_side = cores() if on_cpu else 1
+    jobs: list[Future[ArmOutcome]] = []
     with Workers(side_by_side, train_shard) as pool, ThreadPoolExecutor(side_by_side) as threads:
-        jobs = [
-            threads.submit(_train, arm, f"{study.name}/{arm}", each, folder, watcher, fresh, pool)
-            for arm, each in arms.items()
-        ]
         try:
+            # Runs are made here, one by one: to plan is to run a few steps, and the generators
+            # that those draw from are not for several threads.
+            for arm, experiment in arms.items():
+                found = None if fresh else previous(folder, experiment, watcher)
+                path, how = found or (create(experiment, folder), "new")
+                label = f"{study.name}/{arm}"
+                jobs.append(threads.submit(_train, arm, label, path, how, watcher, pool))
+            for job in wait(jobs, return_when=FIRST_EXCEPTION).done:
+                job.result()
             return [job.result() for job in jobs]
         except BaseException:  # Ctrl-C among others: what runs is stopped, what waits never starts
             for job in jobs:
@@ -139,21 +145,15 @@ def _train_all(
 
 
 def _train(
-    arm: str,
-    label: str,
-    experiment: Experiment,
-    folder: Path,
-    watcher: Watcher,
-    fresh: bool,
-    pool: Workers,
+    arm: str, label: str, path: Path, how: How, watcher: Watcher, pool: Workers
 ) -> ArmOutcome:
     began = time.monotonic()
-    found = None if fresh else previous(folder, experiment, watcher)
-    path, how = found or (create(experiment, folder), "new")
     progress = watcher.begin(label, open_run(path), how)
     run, error = None, ""
     try:
         run = open_run(path) if how == "reused" else resume(path, progress, pool)
+    except Stopped:  # it is not this arm that went wrong
+        raise
     except SaltusError as problem:
         error = str(problem)
         watcher.note(f"{label} failed: {error}")

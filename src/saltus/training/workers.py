@@ -11,8 +11,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Self
 
@@ -24,18 +26,25 @@ Progress = Callable[[int, int, float], None]
 Train = Callable[[str, int, Progress], None]
 
 
-@dataclass
+class Stopped(SaltusError):
+    """The pool was closed, not the run at fault."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: stopped; nothing is lost: saltus resume {path}")
+
+
+@dataclass(eq=False)
 class Order:
     """The shards of one run that somebody waits for."""
 
     path: str
     progress: Progress | None
     left: set[int]
-    failure: str | None = None
+    error: BaseException | None = None
     finished: threading.Event = field(default_factory=threading.Event)
 
 
-@dataclass
+@dataclass(eq=False)
 class Worker:
     """One process; `order` and `shard` are what it is at, if anything."""
 
@@ -50,15 +59,18 @@ class Workers:
 
     Processes start when there is work for them. `work` is what a worker does with a shard; it must
     be importable by name.
+
+    One thread, the dispatcher, owns the processes, gives out shards and hears what becomes of them.
+    Whatever happens to it, those who wait in `train` are told.
     """
 
     def __init__(self, count: int, work: Train) -> None:
         self.count, self.work = count, work
         self.workers: list[Worker] = []
-        self.queue: deque[tuple[Order, int]] = deque()
+        # The lock is for these three; what is written to `ring` wakes the dispatcher.
         self.lock = threading.Lock()
+        self.queue: deque[tuple[Order, int]] = deque()
         self.closed = False
-        # What is written here wakes the dispatcher.
         self.bell, self.ring = multiprocessing.Pipe(duplex=False)
         self.dispatcher = threading.Thread(target=self._dispatch, daemon=True)
         self.dispatcher.start()
@@ -70,43 +82,51 @@ class Workers:
         self.close()
 
     def train(self, path: str, shards: Sequence[int], progress: Progress | None = None) -> None:
-        """Train some shards of a run and wait for them; SaltusError at the first that fails."""
+        """Train some shards of a run and wait for them.
+
+        The first that fails stops the others and raises SaltusError, as does `close` meanwhile
+        (`Stopped`). `progress` is called in another thread; what it raises is raised here.
+        """
+        if not shards:
+            return
         order = Order(path, progress, set(shards))
         with self.lock:
             if self.closed:
-                raise SaltusError(f"{path}: stopped; nothing is lost: saltus resume {path}")
+                raise Stopped(path)
             self.queue.extend((order, shard) for shard in shards)
-        self.ring.send(None)
+            self.ring.send(None)
         while not order.finished.wait(0.5):  # in pieces, so that Ctrl-C is heard
             pass
-        if order.failure is not None:
-            raise SaltusError(order.failure)
+        if order.error is not None:
+            raise order.error
 
     def close(self) -> None:
         """Stop all workers where they are; runs can be resumed."""
         with self.lock:
-            self.closed = True
-        self.ring.send(None)
+            if not self.closed:
+                self.closed = True
+                self.ring.send(None)
         self.dispatcher.join()
 
     def _dispatch(self) -> None:
-        while True:
-            with self.lock:
-                closed = self.closed
-            if closed:
-                break
-            self._assign()
-            busy = {worker.pipe: worker for worker in self.workers if worker.order is not None}
-            for ready in wait([self.bell, *busy]):
-                if ready is self.bell:
-                    self.bell.recv()
-                else:
-                    self._hear(busy[ready])  # type: ignore[index]
-        for worker in self.workers:
-            self._stop(worker, "stopped")
-        while self.queue:
-            order, _ = self.queue.popleft()
-            self._fail(order, f"{order.path}: stopped; nothing is lost: saltus resume {order.path}")
+        problem: BaseException | None = None
+        try:
+            while not self.closed:
+                self._assign()
+                self._listen()
+        except BaseException as error:  # a mistake of ours: nobody may wait for ever
+            problem = error
+        with self.lock:
+            self.closed = True
+            left = {order for order, _ in self.queue}
+            self.queue.clear()
+            self.bell.close()
+            self.ring.close()
+        left |= {worker.order for worker in self.workers if worker.order is not None}
+        self._stop(self.workers)
+        for order in left:
+            order.error = order.error or problem or Stopped(order.path)
+            order.finished.set()
 
     def _assign(self) -> None:
         """Give waiting shards to idle workers, starting what is missing."""
@@ -115,81 +135,128 @@ class Workers:
             if idle is None:
                 if len(self.workers) >= self.count:
                     return
-                idle = self._start()
+                try:
+                    idle = self._start()
+                except OSError as error:
+                    if self.workers:
+                        return  # fewer must do
+                    order, _ = self.queue[0]
+                    reason = (error.strerror or str(error)).lower()
+                    self._end(order, SaltusError(f"{order.path}: no worker started: {reason}"))
+                    continue
                 self.workers.append(idle)
+            order, shard = self.queue[0]
+            try:
+                idle.pipe.send((order.path, shard))
+            except OSError:  # it died while it was idle: another takes the shard
+                self._stop([idle])
+                continue
+            idle.order, idle.shard = order, shard
             with self.lock:
-                idle.order, idle.shard = self.queue.popleft()
-            idle.pipe.send((idle.order.path, idle.shard))
+                self.queue.popleft()
+
+    def _listen(self) -> None:
+        """Wait for news, and act on it."""
+        workers = {worker.pipe: worker for worker in self.workers}
+        for ready in wait([self.bell, *workers]):
+            if ready is self.bell:
+                self.bell.recv()
+            # What one worker has said may have stopped another.
+            elif (worker := workers[ready]) in self.workers:  # type: ignore[index]
+                self._hear(worker)
 
     def _start(self) -> Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self.work, os.getpid()), daemon=True)
-        process.start()
-        theirs.close()
+        # A worker inherits what is blocked: it never hears Ctrl-C, not even while it imports. The
+        # tracker is started first because its start would unblock the signal.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         return Worker(process, ours)
 
     def _hear(self, worker: Worker) -> None:
         order = worker.order
-        assert order is not None
         try:
             kind, *rest = worker.pipe.recv()
-        except (EOFError, OSError):  # it died
+        except (EOFError, OSError):
             worker.process.join()
-            how = f"exit {worker.process.exitcode}"
-            text = f"a worker of {order.path} died ({how}); nothing is lost: saltus resume"
-            self.workers.remove(worker)
-            self._fail(order, f"{text} {order.path}")
+            how = manner(worker.process.exitcode)
+            self._stop([worker])
+            if order is not None:
+                text = f"a worker of {order.path} {how}; nothing is lost: saltus resume"
+                self._end(order, SaltusError(f"{text} {order.path}"))
             return
+        assert order is not None  # the idle say nothing
         if kind == "progress":
             if order.progress is not None:
-                order.progress(worker.shard, *rest)
+                try:
+                    order.progress(worker.shard, *rest)
+                except BaseException as error:  # for those who gave it to us
+                    self._end(order, error)
             return
         worker.order = None
         if kind == "failed":
-            self._fail(order, rest[0])
+            self._end(order, SaltusError(rest[0]))
             return
         order.left.discard(worker.shard)
         if not order.left:
             order.finished.set()
 
-    def _fail(self, order: Order, failure: str) -> None:
+    def _end(self, order: Order, error: BaseException) -> None:
         """The first failure of a run ends all its shards."""
-        if order.failure is None:
-            order.failure = failure
         with self.lock:
             self.queue = deque(item for item in self.queue if item[0] is not order)
-        for worker in [worker for worker in self.workers if worker.order is order]:
-            self._stop(worker, failure)
+        self._stop([worker for worker in self.workers if worker.order is order])
+        order.error = error
         order.finished.set()
 
-    def _stop(self, worker: Worker, why: str) -> None:
-        worker.process.terminate()
-        worker.process.join()
-        worker.pipe.close()
-        self.workers = [each for each in self.workers if each is not worker]
-        if worker.order is not None and worker.order.failure is None:
-            worker.order.failure = why
-            worker.order.finished.set()
+    def _stop(self, workers: Iterable[Worker]) -> None:
+        """End some processes at once: wherever that is, their shards can be resumed."""
+        ending = list(workers)
+        self.workers = [worker for worker in self.workers if worker not in ending]
+        for worker in ending:
+            worker.process.kill()
+        for worker in ending:
+            worker.process.join()
+            worker.pipe.close()
+
+
+def manner(code: int) -> str:
+    """How a process with this exit code ended: 'died (exit 1)', 'was killed (SIGKILL)'."""
+    if code >= 0:
+        return f"died (exit {code})"
+    with suppress(ValueError):
+        return f"was killed ({signal.Signals(-code).name})"
+    return f"was killed (signal {-code})"
 
 
 def serve(pipe: Connection, work: Train, parent: int) -> None:
-    """A worker's life: take a shard, train it, say so."""
+    """A worker's life: take a shard, train it, say so; until the other end of the pipe is gone."""
     from saltus.training.launch import die_with, keep_freed_memory, use_one_thread
 
     die_with(parent)
     keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     use_one_thread()
-    while True:
-        try:
+    with suppress(EOFError, OSError):
+        while True:
             path, shard = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            work(path, shard, lambda _, step, loss: pipe.send(("progress", step, loss)))
-            pipe.send(("done",))
-        except SaltusError as error:
-            pipe.send(("failed", str(error)))
-        except Exception as error:
-            pipe.send(("failed", f"{type(error).__name__}: {error}"))
+            pipe.send(outcome(pipe, work, path, shard))
+
+
+def outcome(pipe: Connection, work: Train, path: str, shard: int) -> tuple[str, ...]:
+    """Train a shard, telling of the progress; what to say at the end."""
+    try:
+        work(path, shard, lambda _, step, loss: pipe.send(("progress", step, loss)))
+    except SaltusError as error:
+        return "failed", str(error)
+    except Exception as error:
+        return "failed", f"{path}: {type(error).__name__}: {error}"
+    return ("done",)
