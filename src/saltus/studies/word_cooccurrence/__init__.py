@@ -2,6 +2,7 @@
 
 from saltus.studies.study import Study
 from saltus.studies.word_cooccurrence.claims import claims
+from saltus.studies.word_cooccurrence.figures import figures
 from saltus.studies.word_cooccurrence.recipe import CHANGED, recipe
 
 STUDY = Study(
@@ -12,4 +13,5 @@ STUDY = Study(
     recipe=recipe,
     claims=claims,
     changed=CHANGED,
+    figures=figures,
 )

@@ -31,15 +31,15 @@ def claims(scale: Scale) -> list[Claim]:
               "-0.008 to -0.005", own, lambda arms: [q for arm in own for q in _moved(arms, arm)]),
         Claim(28, "Scores with random tokens move less, the less the more samples there are",
               "2410.09605, Thm 3.3", "smaller by the factor 1/n (upper bound)",
-              "signal-random over target change <= 0.7 (SA), 0.35 (SB), 0.25 (SC) at tau = 1000",
+              "signal-random over target change ≤ 0.7 (SA), 0.35 (SB), 0.25 (SC) at τ = 1000",
               ("SA", "SB", "SC"), lambda arms: [_random(arms, arm) for arm in SHARES]),
         Claim(29, "Attention is a spectator in the theorem's regime",
               "measured in our spec, section 11.3", "not established",
               "freezing W_Q, W_K changes no loss by more than a factor exp(0.001) for "
-              "tau <= 3000, SA", ("SA", "SA-frozen"), _spectator),
-        Claim(30, "The model generalises", "2410.09605, Thm 3.3", "test loss <= 1 / poly(m)",
-              "test accuracy >= 0.93 (SA), 0.97 (SB) at tau = 1000; test loss falls "
-              "from tau = 20 over 100 to 1000", settings,
+              "τ ≤ 3000, SA", ("SA", "SA-frozen"), _spectator),
+        Claim(30, "The model generalises", "2410.09605, Thm 3.3", "test loss ≤ 1 / poly(m)",
+              "test accuracy ≥ 0.93 (SA), 0.97 (SB) at τ = 1000; test loss falls "
+              "from τ = 20 over 100 to 1000", settings,
               lambda arms: [q for arm in settings for q in _generalises(arms, arm)]),
     ]  # fmt: skip
 
@@ -79,7 +79,7 @@ def _generalises(arms: Arms, arm: str) -> list[Quantity]:
     right = track.at("evaluation/accuracy", 1000.0)
     below = Range(high=0.0)
     return [
-        amount(f"{arm}: test accuracy at tau = 1000", right, Range(low=ACCURACY[arm])),
-        every(f"{arm}: test loss, tau = 100 minus 20", losses[1] - losses[0], below),
-        every(f"{arm}: test loss, tau = 1000 minus 100", losses[2] - losses[1], below),
+        amount(f"{arm}: test accuracy at τ = 1000", right, Range(low=ACCURACY[arm])),
+        every(f"{arm}: test loss, τ = 100 minus 20", losses[1] - losses[0], below),
+        every(f"{arm}: test loss, τ = 1000 minus 100", losses[2] - losses[1], below),
     ]

@@ -16,17 +16,17 @@ def claims(scale: Scale) -> list[Claim]:
     width = 256 if scale == "quick" else 1024
     where = f"SB data, m = {width}, m1 = 64"
     return [
-        Claim(8, "Attention starts uniform", "2410.09605, Cor. D.2", "1/L up to O~(1/(L m))",
-              f"max |p - 1/L| <= 1e-4 at kappa = 0.3, {where}; the paper's configuration <= 5e-3",
+        Claim(8, "Attention starts uniform", "2410.09605, Cor. D.2", "1/L up to Õ(1/(L m))",
+              f"max |p - 1/L| ≤ 1e-4 at κ = 0.3, {where}; the paper's configuration ≤ 5e-3",
               ("start", "paper"), _uniform),
         Claim(9, "The targets' read-outs start at 1/6 of (A + m1 |W_V mu|^2)",
               "2410.09605, Lemma 4.1; the constant derived in our spec, section 4",
-              "Theta((sigma0^2 + sigma1^2) m)",
-              f"mean over seeds within 5 %, each seed within 25 % at kappa = 0.1, {where}",
+              "Θ((σ0² + σ1²) m)",
+              f"mean over seeds within 5 %, each seed within 25 % at κ = 0.1, {where}",
               ("start",), _sixth),
         Claim(10, "The common token's read-out starts at lower order", "2410.09605, Lemma 4.2",
               "lower order, going to 0 with |F(0)|",
-              f"median |dG3| / dG1 <= 0.12 at kappa = 0.1, <= 0.06 at 0.05, {where}",
+              f"median |dG3| / dG1 ≤ 0.12 at κ = 0.1, ≤ 0.06 at 0.05, {where}",
               ("start",), _lower_order),
     ]  # fmt: skip
 
@@ -41,7 +41,7 @@ def _uniform(arms: Arms) -> list[Quantity]:
     name = "attention-shift/blocks.0/from-uniform"
     track, paper = Track(arms["start"]), Track(arms["paper"])
     return [
-        every("max |p - 1/L|, kappa = 0.3", track[name][of_size(track, 0.3), 0], Range(high=1e-4)),
+        every("max |p - 1/L|, κ = 0.3", track[name][of_size(track, 0.3), 0], Range(high=1e-4)),
         every("max |p - 1/L|, the paper's configuration", paper[name][:, 0], Range(high=5e-3)),
     ]
 
@@ -61,6 +61,6 @@ def _lower_order(arms: Arms) -> list[Quantity]:
     track = Track(arms["start"])
     ratio = np.abs(track["dG/3"][:, 0]) / track["dG/1"][:, 0]
     return [
-        median(f"|dG3| / dG1, kappa = {kappa:g}", ratio[of_size(track, kappa)], Range(high=limit))
+        median(f"|dG3| / dG1, κ = {kappa:g}", ratio[of_size(track, kappa)], Range(high=limit))
         for kappa, limit in ((0.1, 0.12), (0.05, 0.06))
     ]
