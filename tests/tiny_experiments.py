@@ -9,7 +9,7 @@ import torch
 
 from saltus.experiment import Experiment
 from saltus.training.ensemble import Ensemble
-from saltus.training.launch import train_shard
+from saltus.training.launch import train_in_worker
 from saltus.training.readings import measure
 from saltus.training.workers import Progress
 
@@ -55,11 +55,11 @@ HELD = 3  # the step at which `held_shard` stays
 
 
 def held_shard(path: str, index: int, progress: Progress) -> None:
-    """`train_shard` in a worker, but a run called `...held` comes to step HELD and stays there."""
+    """`train_in_worker`, but a run called `...held` comes to step HELD and stays there."""
 
     def report(shard: int, step: int, loss: float) -> None:
         progress(shard, step, loss)
         if path.endswith("held") and step == HELD:
             threading.Event().wait()
 
-    train_shard(path, index, report)
+    train_in_worker(path, index, report)

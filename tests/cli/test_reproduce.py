@@ -15,7 +15,7 @@ from saltus.experiment import Experiment
 from saltus.runs import Run, list_runs, open_run, verify
 from saltus.studies import Claim, Range, Study, amount
 from saltus.studies.reproduce import arms_of, reproduce
-from saltus.training.launch import train_shard
+from saltus.training.launch import train_in_worker
 from saltus.training.workers import Workers
 from tiny_experiments import HELD, held_shard
 
@@ -46,7 +46,7 @@ class Lasting(Workers):
 
 @pytest.fixture(scope="module")
 def lasting() -> Iterator[Lasting]:
-    pool = Lasting(2, train_shard)
+    pool = Lasting(2, train_in_worker)
     yield pool
     pool.end()
 

@@ -15,7 +15,7 @@ from saltus.experiment import Experiment
 from saltus.runs import Run, list_runs, open_run, verify
 from saltus.studies.claim import Arms, Claim, Finding, Verdict
 from saltus.studies.study import Scale, Study
-from saltus.training.launch import check, create, resume, train_shard
+from saltus.training.launch import check, create, resume, train_in_worker
 from saltus.training.plan import cores
 from saltus.training.workers import Progress, Stopped, Workers
 
@@ -125,7 +125,10 @@ def _train_all(
     on_cpu = all(torch.device(each.engine.device).type == "cpu" for each in arms.values())
     side_by_side = cores() if on_cpu else 1
     jobs: list[Future[ArmOutcome]] = []
-    with Workers(side_by_side, train_shard) as pool, ThreadPoolExecutor(side_by_side) as threads:
+    with (
+        Workers(side_by_side, train_in_worker) as pool,
+        ThreadPoolExecutor(side_by_side) as threads,
+    ):
         try:
             # Runs are made here, one by one: to plan is to run a few steps, and the generators
             # that those draw from are not for several threads.

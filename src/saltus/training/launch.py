@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -52,7 +50,7 @@ def resume(path: str | Path, progress: Progress | None = None, pool: Workers | N
         if waiting and pool is not None:
             pool.train(str(path), waiting, progress)
         elif processes > 1:
-            with Workers(processes, train_shard) as own:
+            with Workers(processes, train_in_worker) as own:
                 own.train(str(path), waiting, progress)
         else:
             threads = torch.get_num_threads()
@@ -105,17 +103,11 @@ def train_shard(path: str, index: int, progress: Progress | None) -> None:
         train([everyone[k] for k in writer.members], writer, report)
 
 
-def die_with(parent: int) -> None:
-    """Ask the kernel to end this process when its parent is gone, however it went."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-
-def use_one_thread() -> None:
-    """More than one thread per worker only makes workers wait for one another."""
-    torch.set_num_threads(1)
+def train_in_worker(path: str, index: int, progress: Progress) -> None:
+    """The same in a process that does nothing else."""
+    keep_freed_memory()
+    torch.set_num_threads(1)  # more would only make workers wait for one another
+    train_shard(path, index, progress)
 
 
 def keep_freed_memory() -> None:

@@ -6,9 +6,11 @@ but the shard it was training, and that shard resumes from its files.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -240,11 +242,7 @@ def manner(code: int) -> str:
 
 def serve(pipe: Connection, work: Train, parent: int) -> None:
     """A worker's life: take a shard, train it, say so; until the other end of the pipe is gone."""
-    from saltus.training.launch import die_with, keep_freed_memory, use_one_thread
-
     die_with(parent)
-    keep_freed_memory()
-    use_one_thread()
     with suppress(EOFError, OSError):
         while True:
             path, shard = pipe.recv()
@@ -260,3 +258,11 @@ def outcome(pipe: Connection, work: Train, path: str, shard: int) -> tuple[str, 
     except Exception as error:
         return "failed", f"{path}: {type(error).__name__}: {error}"
     return ("done",)
+
+
+def die_with(parent: int) -> None:
+    """Ask the kernel to end this process when its parent is gone, however it went."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
