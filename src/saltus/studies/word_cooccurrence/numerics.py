@@ -154,11 +154,15 @@ def _quadratic(arms: Arms) -> list[Quantity]:
     return [
         every(
             f"drift of {name} over its size",
-            ((now[name] - then[name]).flatten(1).norm(dim=1) / then[name].flatten(1).norm(dim=1)),
+            (_size(now[name] - then[name]) / _size(then[name])).numpy(),
             Range(high=1e-9),
         )
         for name in then
     ]
+
+
+def _size(value: Tensor) -> Tensor:
+    return value.flatten(1).norm(dim=1)
 
 
 def _linear(run: Run, arm: str) -> list[Quantity]:
