@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from saltus.models.attention import Attention, Normaliser
 from saltus.models.base import Interface, Model, Start
 from saltus.models.layers import Embedding, LayerNorm, Linear, Positions
+from saltus.models.mlp import Activation, Mlp
 from saltus.models.sites import SILENT, Tape
-
-Activation = Literal["gelu", "gelu-tanh", "relu"]
 
 
 class Decoder(Model):
@@ -144,21 +142,3 @@ class Block(nn.Module):
         if not self.pre:
             x = self.mlp_norm(x)
         return tape(f"{name}.residual.post", x)
-
-
-class Mlp(nn.Module):
-    """W_2 activation(W_1 x)."""
-
-    def __init__(self, width: int, hidden: int, activation: Activation) -> None:
-        super().__init__()
-        self.input = Linear(width, hidden)
-        self.output = Linear(hidden, width)
-        self.activation = activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = self.input(x)
-        if self.activation == "relu":
-            return self.output(F.relu(hidden))
-        return self.output(
-            F.gelu(hidden, approximate="tanh" if self.activation == "gelu-tanh" else "none")
-        )
