@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import killing
@@ -28,6 +29,29 @@ def experiment() -> Experiment:
         instruments=[{"kind": "evaluation", "cadence": 10}, {"kind": "norms", "cadence": 7}],
         checkpoints={"every": 40, "rescue": 10},
         engine={"workers": 1, "chunk": 1},
+    )
+
+
+def flow() -> Experiment:
+    """Gradient flow, with events on the way, in place of training."""
+    kinds = ("evaluation", "two-phases", "class-balance")
+    return tiny(
+        task={"kind": "word-cooccurrence", "length": 4, "vocabulary": 43, "tokens": "unique"},
+        model={"kind": "one-layer-attention", "width": 16, "neurons": 8},
+        optimizer={
+            "kind": "gradient-flow",
+            "duration": 40.0,
+            "clock": "model",
+            "first": 0.1,
+            "rtol": 1e-5,
+        },
+        instruments=[{"kind": kind, "cadence": 5} for kind in kinds],
+        examples=24,
+        batch=24,
+        steps=60,
+        seeds=2,
+        checkpoints={"every": 20, "rescue": 5},
+        engine={"workers": 1, "chunk": 1, "precision": "float64"},
     )
 
 
@@ -70,6 +94,18 @@ def test_many_kills_leave_no_trace(tmp_path: Path, unbroken: dict[str, bytes]) -
         died += killed_until_done(path, 20, seed)
         seed += 1
         assert_unbroken(path, unbroken)
+
+
+def test_many_kills_of_a_flow_leave_no_trace(tmp_path: Path) -> None:
+    whole = start(flow(), tmp_path / "unbroken")
+    times = whole.series("time/T1")
+    assert np.isnan(times.values[:, 0]).all() and np.isfinite(times.values[:, -1]).all()
+    died, seed = 0, 500
+    while died < 10:
+        path = create(flow(), tmp_path)
+        died += killed_until_done(path, 10, seed)
+        seed += 1
+        assert_unbroken(path, contents(whole.path))
 
 
 @pytest.mark.torture

@@ -6,6 +6,7 @@ The velocity is the engine's own gradient, computed for the members that need it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -29,6 +30,9 @@ class Follower:
         self.ensemble = ensemble
         settings, self.steps = ensemble.experiment.optimizer, ensemble.experiment.steps
         assert isinstance(settings, GradientFlow)
+        if ensemble.dtype != torch.float64:
+            given = ensemble.experiment.engine.precision
+            raise SaltusError(f"engine.precision: {given} cannot follow a flow; allowed: float64")
         self.settings = settings
         self.moments = settings.times(self.steps)
 
@@ -69,20 +73,25 @@ class Follower:
     @cached_property
     def rates(self) -> list[float]:
         """What each member's clock is divided by to give time."""
-        members, model = self.ensemble.members, self.ensemble.experiment.model
+        members, initial = self.ensemble.members, self.ensemble.initial
         if self.settings.clock == "time":
             return [1.0] * len(members)
-        try:
-            return [
-                float(
-                    model.rate({name: value[row] for name, value in self.ensemble.initial.items()})
+        rates = []
+        for row, (seed, experiment, _) in enumerate(members):
+            model = experiment.model
+            try:
+                rate = float(model.rate({name: value[row] for name, value in initial.items()}))
+            except NotImplementedError:
+                raise SaltusError(
+                    f"optimizer.clock: model {model.kind} has no rate of its own; allowed: time"
+                ) from None
+            if not 0.0 < rate < math.inf:
+                raise SaltusError(
+                    f"optimizer.clock: model {model.kind} starts with rate {rate:g} for seed "
+                    f"{seed}; allowed: time"
                 )
-                for row in range(len(members))
-            ]
-        except NotImplementedError:
-            raise SaltusError(
-                f"optimizer.clock: model {model.kind} has no rate of its own; allowed: time"
-            ) from None
+            rates.append(rate)
+        return rates
 
     @cached_property
     def integrator(self) -> Integrator:

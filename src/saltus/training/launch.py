@@ -12,6 +12,8 @@ from saltus.errors import SaltusError, unknown
 from saltus.experiment import Experiment
 from saltus.models.sites import Tape, matches
 from saltus.runs import Run, RunWriter, ShardWriter, create_run, open_run
+from saltus.training.follow import Follower
+from saltus.training.gradient_flow import GradientFlow
 from saltus.training.loop import train
 from saltus.training.plan import plan, single, workers
 from saltus.training.workers import Progress, Workers
@@ -75,6 +77,8 @@ def check(experiment: Experiment) -> None:
     with torch.no_grad():
         batch = ensemble.training_batch(0)
         ensemble.lifted(ensemble.parameters, batch["inputs"], everything)
+    if isinstance(experiment.optimizer, GradientFlow):
+        Follower(ensemble).progress(0)  # its first reading needs precision, clock and velocity
     wanted = {
         f"interventions.{index} ({part.kind})": part.sites()
         for index, part in enumerate(experiment.interventions)

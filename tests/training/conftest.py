@@ -1,0 +1,5 @@
+"""Fixtures of the engine's tests."""
+
+from training.bowls import bowl
+
+__all__ = ["bowl"]
