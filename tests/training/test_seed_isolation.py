@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from saltus.experiment import Experiment, Member
 from saltus.training.ensemble import Ensemble
-from saltus.training.isolation import is_separable
+from saltus.training.isolation import Watch, is_separable
 from saltus.training.plan import plan
 from tiny_experiments import tiny, trajectory
 
@@ -78,6 +78,10 @@ def test_whatever_the_shape_the_shards_of_the_plan_give_each_seed_its_own_bits(d
         seeds=5,
         engine={"workers": 1, "chunk": data.draw(st.integers(1, 5))},
     )
+    assert_the_plan_isolates(experiment)
+
+
+def assert_the_plan_isolates(experiment: Experiment) -> None:
     members = experiment.members()
     for shard in plan(experiment).shards:
         together, _, readings = trajectory(Ensemble([members[k] for k in shard]), 2)
@@ -87,6 +91,55 @@ def test_whatever_the_shape_the_shards_of_the_plan_give_each_seed_its_own_bits(d
             for metrics, expected in zip(readings, own, strict=True):
                 for name, value in metrics.items():
                     assert torch.equal(value[row], expected[name][0]), name
+
+
+def words(model: dict, length: int, batch: int, **changes) -> Experiment:
+    """One output per position: the readout is a matrix times a vector."""
+    kinds = ("evaluation", "norms", "gradient-norms", "class-balance", "attention-shift")
+    return tiny(
+        task={"kind": "word-cooccurrence", "length": length, "vocabulary": 43},
+        model=model,
+        batch=batch,
+        instruments=[{"kind": kind, "cadence": 1} for kind in kinds],
+        seeds=5,
+        **changes,
+    )
+
+
+@settings(max_examples=12)
+@given(data=st.data())
+def test_one_output_per_position_is_no_gap(data):
+    """The library's product of one column has a path of its own for a single member."""
+    decoder = {
+        "kind": "decoder",
+        "width": data.draw(st.sampled_from([8, 16, 32])),
+        "attention": data.draw(st.sampled_from(["softmax", "linear"])),
+        "norm": data.draw(st.sampled_from(["pre", "post"])),
+    }
+    assert_the_plan_isolates(
+        words(
+            decoder,
+            length=data.draw(st.sampled_from([4, 5, 8])),
+            batch=data.draw(st.sampled_from([6, 24, 48])),
+            examples=data.draw(st.sampled_from([None, 48])),
+            engine={"workers": 1, "precision": data.draw(st.sampled_from(["float32", "float64"]))},
+        )
+    )
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_single_product_of_one_column_runs_alone_and_a_sum_is_stacked(precision):
+    engine = {"workers": 1, "precision": precision}
+    one_column = words({"kind": "decoder", "width": 16}, 8, 48, engine=engine)
+    watch = Watch()
+    with watch:
+        Ensemble(one_column.members()[:1]).differentiate(0)
+    assert watch.ragged and all(1 in shape[-2:] for shape in watch.ragged.values())
+    assert len(plan(one_column).shards) == 5
+    attention = {"kind": "one-layer-attention", "width": 16, "neurons": 8}
+    summed = words(attention, 8, 48, engine=engine)
+    assert len(plan(summed).shards) == 1
+    assert_the_plan_isolates(summed)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
