@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
+from saltus.cli import Failed, Interrupted
 from saltus.cli.inputs import Json, Root, Scale, Seeds, load_experiment, number_of_seeds, settings
-from saltus.cli.output import console, count, interval_text, print_json, say, table
-from saltus.cli.progress import Board
+from saltus.cli.output import (
+    console,
+    count,
+    diverged_lines,
+    interval_text,
+    print_json,
+    say,
+    summary,
+    table,
+)
 from saltus.errors import SaltusError
 
 if TYPE_CHECKING:
     from saltus.experiment import Experiment
     from saltus.flow.convergence import Convergence
     from saltus.flow.twin import Distances, Twins
+    from saltus.report.figure import Figure
     from saltus.runs import Run
 
-SHOWN = 8  # moments in the table
+SHOWN = 8  # moments in a table
+MOMENTS = 40
 
 
 def flow(
@@ -35,7 +48,13 @@ def flow(
         int | None,
         typer.Option(min=1, metavar="N", help="Let both learn from a fixed set of N samples."),
     ] = None,
-    moments: Annotated[int, typer.Option(min=1, help="How often the two are compared.")] = 40,
+    moments: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How often the two are compared [40].")
+    ] = None,
+    reach: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Follow the flow X times as long [1.25; Adam: 10]."),
+    ] = None,
     finer: Annotated[
         str | None,
         typer.Option(
@@ -43,84 +62,128 @@ def flow(
         ),
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Draw it as well: .svg, .pdf or .png.")
+        Path | None, typer.Option(metavar="FILE", help="Draw it as well: .svg, .pdf or .png.")
     ] = None,
     scale: Scale = "quick",
     root: Root = Path("runs"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train anew, whatever is there.")] = False,
     json: Json = False,
 ) -> None:
     """How far is SGD or Adam from gradient flow?
 
     Trains the experiment in float64, and its twin: the same start, following the exact flow of the
     loss on a fixed training set to the times at which the optimiser arrives (an update with
-    learning rate r takes time r). The distance is |theta - flow| over |flow - start|; the distance
-    to the flow's path forgets the time, which suits Adam. An experiment that draws fresh samples
-    has a twin on a fixed sample of its data, unless --examples gives both the same set.
+    learning rate r takes time r). An experiment that draws fresh samples has a twin on a fixed
+    sample of its data, unless --examples gives both the same set. Finished runs are used again.
 
     \b
     Examples:
       saltus flow experiment.yaml --examples 128 --set batch=128
-      saltus flow word-cooccurrence:U-0.01 --finer 1,10,100
+      saltus flow word-cooccurrence:U-0.01 --finer 1,10,100 --figure slope.pdf
     """
-    from saltus.flow.twin import distances, twins
-
     experiment = load_experiment(file, scale)
     replaced = settings(changes or [])
     if seeds is not None:
         replaced["seeds"] = number_of_seeds(seeds)
     if replaced:
         experiment = experiment.override(replaced)
-    if finer is not None:
-        found = _converge(experiment, _factors(finer), examples, root)
-        _finish_convergence(found, experiment, figure, json)
-        return
-    pair = twins(experiment, moments, examples)
-    with Board() as board:
-        runs: list[Run] = []
-        for part in (pair.discrete, pair.flow):
-            runs.append(_watched(part, root, board))
-    found = distances(pair, *runs)
-    _finish_distances(found, pair, figure, json)
-
-
-def _watched(experiment: Experiment, root: Path, board: Board) -> Run:
-    from saltus.runs import open_run
-    from saltus.training.launch import create, resume
-
-    path = create(experiment, root)
-    progress = board.begin(experiment.name, open_run(path), "new")
-    try:
-        run = resume(path, progress)
-    except SaltusError:
-        board.end(experiment.name, None)
-        raise
-    board.end(experiment.name, run)
-    return run
-
-
-def _finish_distances(found: Distances, pair: Twins, figure: Path | None, json: bool) -> None:
-    from saltus.transitions import mean_interval
-
-    if json:
-        print_json({name: getattr(found, name) for name in found.__dataclass_fields__})
-    else:
-        seeds = len(found.apart)
-        say(f"{pair.discrete.name}: {pair.discrete.optimizer.kind} beside gradient flow")
-        say(f"{count(seeds, 'member')}, mean and 95 % interval over them")
-        rows = table("step", "time", "distance", "from path", "loss", "loss of flow",
-                     right=("step", "time"))  # fmt: skip
-        places = np.unique(np.linspace(1, len(found.steps) - 1, SHOWN).round().astype(int))
-        for i in places:
-            columns = (found.apart, found.from_path, found.loss, found.loss_of_flow)
-            texts = [interval_text(mean_interval(values[:, i])) for values in columns]
-            rows.add_row(str(found.steps[i]), f"{found.times[i]:.4g}", *texts)
-        console().print(rows)
-        say("distance: |theta - flow(t)| over the way the flow has come, |flow(t) - theta(0)|")
     if figure is not None:
-        _draw(figure, distance_figure(found, pair.discrete.name))
+        _check_figure(figure)
+    if finer is None:
+        _distances(experiment, moments or MOMENTS, examples, reach, figure, root, fresh, json)
+        return
+    for name, value in (("--moments", moments), ("--reach", reach)):
+        if value is not None:
+            raise SaltusError(f"flow: {name} and --finer exclude each other")
+    _convergence(experiment, _factors(finer), examples, figure, root, fresh, json)
 
 
-def distance_figure(found: Distances, name: str):
+def _distances(
+    experiment: Experiment,
+    moments: int,
+    examples: int | None,
+    reach: float | None,
+    figure: Path | None,
+    root: Path,
+    fresh: bool,
+    json: bool,
+) -> None:
+    from saltus.flow.twin import distances, twins
+    from saltus.training.launch import check
+
+    pair = twins(experiment, moments, examples, reach)
+    for each in (pair.discrete, pair.flow):
+        check(each)  # what is wrong with the second shows before the first is trained
+    with _training(root, fresh) as train:
+        runs = [train(pair.discrete), train(pair.flow)]
+    found = distances(pair, *runs)
+    drawn = _draw(figure, distance_figure(found, experiment.name)) if figure else None
+    if json:
+        print_json(_distances_document(found, experiment, pair, runs, drawn))
+        return
+    kind, members = experiment.optimizer.kind, count(len(found.apart), "member")
+    say(f"{experiment.name}: {kind} beside gradient flow; mean [95 % interval] over {members}")
+    # Two tables: four columns of intervals do not fit 80 columns.
+    apart = table(
+        "step", "time", "distance", "from path", right=("step", "time"), padding=(0, 1, 0, 0)
+    )
+    loss = table(
+        "step", "loss", "loss of flow", "flow is as low at", right=("step",), padding=(0, 1, 0, 0)
+    )
+    end = pair.times[-1]
+    for i in _shown(len(found.steps)):
+        step, time = str(found.steps[i]), f"{found.times[i]:.4g}"
+        apart.add_row(step, time, _mean(found.apart[:, i]), _mean(found.from_path[:, i]))
+        later = np.isnan(found.as_low_at[:, i]) & ~np.isnan(found.loss[:, i])
+        caught_up = f"after {end:.4g}" if later.any() else _mean(found.as_low_at[:, i])
+        losses = (_mean(found.loss[:, i]), _mean(found.loss_of_flow[:, i]))
+        loss.add_row(step, *losses, caught_up)
+    console().print(apart)
+    say("distance: |theta - flow(t)| over the flow's way, |flow(t) - theta(0)|")
+    say("from path: to the nearest point of the flow's path, over |theta - theta(0)|")
+    console().print(loss)
+    _say_runs(runs, drawn)
+
+
+def _convergence(
+    experiment: Experiment,
+    factors: list[int],
+    examples: int | None,
+    figure: Path | None,
+    root: Path,
+    fresh: bool,
+    json: bool,
+) -> None:
+    from saltus.flow.convergence import convergence, refinements
+    from saltus.training.launch import check
+
+    pairs, followed = refinements(experiment, factors, examples)
+    for each in (followed, pairs[0].discrete):
+        check(each)
+    runs: list[Run] = []
+    with _training(root, fresh) as train:
+
+        def remembered(part: Experiment) -> Run:
+            runs.append(train(part))
+            return runs[-1]
+
+        found = convergence(experiment, remembered, factors, examples)
+    drawn = _draw(figure, convergence_figure(found, experiment.name)) if figure else None
+    if json:
+        print_json(_convergence_document(found, experiment, factors, runs, drawn))
+        return
+    kind, members = experiment.optimizer.kind, count(len(found.errors), "member")
+    say(f"{experiment.name}: {kind} tending to gradient flow; mean [95 % interval] over {members}")
+    rows = table("step size", "error at the end", right=("step size",))
+    for i, rate in enumerate(found.rates):
+        rows.add_row(f"{rate:.4g}", _mean(found.errors[:, i]))
+    console().print(rows)
+    say("error: |theta - flow| over |flow - theta(0)|, at the same time")
+    say(f"slope of log error over log step size: {_mean(found.slopes)} (1: first order)")
+    _say_runs(runs, drawn)
+
+
+def distance_figure(found: Distances, name: str) -> Figure:
     """Distances and losses against time, fans over members."""
     from saltus.report import compose
 
@@ -130,7 +193,7 @@ def distance_figure(found: Distances, name: str):
             ("at equal time", found.times[1:], found.apart[:, 1:]),
             ("from its path", found.times[1:], found.from_path[:, 1:]),
         ],
-        "of the way the flow has come",
+        "of the way",
         x_label="time",
         log=True,
     )
@@ -142,50 +205,23 @@ def distance_figure(found: Distances, name: str):
         ],
         x_label="time",
     )
-    return compose.figure(f"{name} beside gradient flow", [apart, loss])
+    note = "Of the way: of the flow's, |flow - start|, and for the path of the optimiser's own."
+    return compose.figure(f"{name} beside gradient flow", [apart, loss], note)
 
 
-def _converge(
-    experiment: Experiment, factors: list[int], examples: int | None, root: Path
-) -> Convergence:
-    from saltus.flow.convergence import convergence
-
-    with Board() as board:
-        return convergence(experiment, lambda part: _watched(part, root, board), factors, examples)
-
-
-def _finish_convergence(
-    found: Convergence, experiment: Experiment, figure: Path | None, json: bool
-) -> None:
-    from saltus.transitions import mean_interval
-
-    if json:
-        slopes = {"slopes": found.slopes, "local": found.local}
-        print_json({"rates": found.rates, "errors": found.errors} | slopes)
-    else:
-        say(f"{experiment.name}: {experiment.optimizer.kind} against its flow, at the same time")
-        rows = table("step size", "error at the end", right=("step size",))
-        for i, rate in enumerate(found.rates):
-            rows.add_row(f"{rate:.4g}", interval_text(mean_interval(found.errors[:, i])))
-        console().print(rows)
-        slope = interval_text(mean_interval(found.slopes))
-        say(f"slope of log error over log step size: {slope} (1: first order)")
-    if figure is not None:
-        _draw(figure, convergence_figure(found, experiment.name))
-
-
-def convergence_figure(found: Convergence, name: str):
+def convergence_figure(found: Convergence, name: str) -> Figure:
     """Error against step size on log axes, with a line of slope 1."""
     from saltus.report import compose
 
     order = np.argsort(found.rates)
     rates, errors = found.rates[order], found.errors[:, order]
-    middle = (float(rates[-1]), float(np.median(errors[:, -1])))
-    guide = compose.slope("slope 1", 1.0, middle, (float(rates[0]), float(rates[-1])))
+    span = float(rates[0]), float(rates[-1])
+    # Through the smallest step size, where first order holds best.
+    guide = compose.slope("slope 1", 1.0, (span[0], float(np.nanmedian(errors[:, 0]))), span)
     panel = compose.panel(
         "Error at the end",
         [("error", rates, errors)],
-        "of the way the flow has come",
+        "of the flow's way",
         x_label="step size",
         x_log=True,
         log=True,
@@ -195,14 +231,137 @@ def convergence_figure(found: Convergence, name: str):
     return compose.figure(f"{name}: descent tends to flow", [panel])
 
 
-def _draw(path: Path, figure) -> None:
+@contextmanager
+def _training(root: Path, fresh: bool) -> Iterator[Callable[[Experiment], Run]]:
+    """What trains an experiment below `root`, or finds the run of exactly this experiment."""
+    from saltus.cli.progress import Board
+    from saltus.runs import open_run
+    from saltus.studies.reproduce import previous
+    from saltus.training.launch import create, resume, train_shard
+    from saltus.training.plan import cores, workers
+    from saltus.training.workers import Workers
+
+    with Board() as board, Workers(cores(), train_shard) as pool:
+
+        def train(experiment: Experiment) -> Run:
+            found = None if fresh else previous(root, experiment, board)
+            path, how = found or (create(experiment, root), "new")
+            progress = board.begin(path.name, open_run(path), how)
+            several = pool if workers(experiment) > 1 else None
+            try:
+                run = open_run(path) if how == "reused" else resume(path, progress, several)
+            except SaltusError as error:
+                board.end(path.name, None)
+                raise Failed(str(error)) from None
+            board.end(path.name, run)
+            return run
+
+        try:
+            yield train
+        except KeyboardInterrupt:
+            again = " without --fresh" if fresh else ""
+            raise Interrupted(f"nothing is lost: the same command{again} continues") from None
+
+
+def _distances_document(
+    found: Distances, experiment: Experiment, pair: Twins, runs: Sequence[Run], drawn: Path | None
+) -> dict[str, Any]:
+    return {
+        "name": experiment.name,
+        "optimizer": experiment.optimizer.kind,
+        "runs": [summary(run) for run in runs],
+        "steps": found.steps,
+        "times": found.times,
+        "distance": found.apart,
+        "from_path": found.from_path,
+        "loss": found.loss,
+        "loss_of_flow": found.loss_of_flow,
+        "flow_is_as_low_at": found.as_low_at,
+        "end_of_flow": pair.times[-1],
+        "at_the_end": {
+            "distance": _interval(found.apart[:, -1]),
+            "from_path": _interval(found.from_path[:, -1]),
+        },
+        "figure": drawn,
+    }
+
+
+def _convergence_document(
+    found: Convergence,
+    experiment: Experiment,
+    factors: Sequence[int],
+    runs: Sequence[Run],
+    drawn: Path | None,
+) -> dict[str, Any]:
+    return {
+        "name": experiment.name,
+        "optimizer": experiment.optimizer.kind,
+        "runs": [summary(run) for run in runs],
+        "factors": factors,
+        "step_sizes": found.rates,
+        "errors": found.errors,
+        "slopes": found.slopes,
+        "local_slopes": found.local,
+        "slope": _interval(found.slopes),
+        "figure": drawn,
+    }
+
+
+def _say_runs(runs: Sequence[Run], drawn: Path | None) -> None:
+    say("runs       " + "\n           ".join(str(run.path) for run in runs))
+    for run in runs:
+        for line in diverged_lines(run):
+            say(f"diverged   {run.name}: {line}")
+    if drawn is not None:
+        say(f"figure     {drawn}")
+
+
+def _shown(moments: int) -> list[int]:
+    """The moments of a table: about equally spaced, without the start, with the end."""
+    return np.unique(np.linspace(1, moments - 1, SHOWN).round().astype(int)).tolist()
+
+
+def _mean(values: np.ndarray) -> str:
+    from saltus.transitions import mean_interval
+
+    return interval_text(mean_interval(values))
+
+
+def _interval(values: np.ndarray) -> dict[str, float]:
+    """A mean over members as `saltus show --json` gives it."""
+    from saltus.transitions import mean_interval
+
+    found = mean_interval(values)
+    return {
+        "mean": found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "confidence": found.confidence,
+        "seeds": found.count,
+    }
+
+
+def _check_figure(path: Path) -> None:
+    """A name that cannot be drawn shows before minutes of training."""
+    import matplotlib  # noqa: F401  what is missing is named by the front door
+
+    from saltus.report.publication import SUFFIXES
+
+    if path.suffix.lower() not in SUFFIXES:
+        raise SaltusError(f"--figure: '{path}' is not allowed: must end in {', '.join(SUFFIXES)}")
+
+
+def _draw(path: Path, figure: Figure) -> Path:
     from saltus.report import publication
 
-    say(f"figure     {publication.write(figure, path)}")
+    return publication.write(figure, path)
 
 
 def _factors(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise SaltusError(f"--finer: '{text}' is not allowed: whole numbers, as in 1,2,5,10")
-    return [int(part) for part in parts]
+    factors = [int(part) for part in parts]
+    if len(set(factors)) < max(2, len(factors)):
+        raise SaltusError(f"--finer: '{text}' is not allowed: two or more different numbers")
+    return factors
