@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +42,10 @@ def reproduce(
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE.html", help="Where the report goes [ROOT/SCALE/report.html]."),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the papers' figures there, as SVG, PDF and PNG."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train anew, whatever is there.")] = False,
     json: Json = False,
@@ -81,13 +86,32 @@ def reproduce(
         [StudyReport(o.study, o.scale, list(o.findings), o.arms, o.seconds) for o in outcomes],
         report or root / scale / "report.html",
     )
+    drawn = [] if figures is None else draw_figures(outcomes, figures)
     if json:
-        print_json({"studies": [document(outcome) for outcome in outcomes], "report": path})
+        found = {"studies": [document(outcome) for outcome in outcomes], "report": path}
+        print_json(found | {"figures": drawn})
     else:
+        for each in drawn:
+            say(f"figure: {each}")
         say(f"report: {path}")
     for outcome in outcomes:
         for arm in outcome.failures:
             raise Failed(f"{outcome.study.name}/{arm.arm} failed: {arm.error}")
+
+
+def draw_figures(outcomes: Sequence[StudyOutcome], folder: Path) -> list[Path]:
+    """The figures of every study that has some, into FOLDER/STUDY, in three formats."""
+    from saltus.report import write_study_figures
+
+    return [
+        path
+        for outcome in outcomes
+        if outcome.study.figures is not None
+        for suffix in (".svg", ".pdf", ".png")
+        for path in write_study_figures(
+            outcome.study, outcome.arms, folder / outcome.study.name, suffix
+        )
+    ]
 
 
 def show_outcome(outcome: StudyOutcome) -> None:

@@ -39,7 +39,7 @@ SETTINGS: dict[Any, Any] = {
 }
 COLUMNS, WIDTH, HEIGHT = 3, 2.6, 2.0  # panels side by side, and their size in inches
 ALONE = 3.4  # the width of a single panel
-TITLE, LEGEND = 34, 52  # characters that fit above a panel, as title and as legend
+TITLE, LEGEND = 34, 51  # characters that fit above a panel, as title and as legend
 TICKS = 4  # wanted along x
 LABEL_GAP = 0.07  # of a panel's height, between the labels of two levels
 
