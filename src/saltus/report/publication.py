@@ -182,7 +182,7 @@ def _legend(grid: Any) -> tuple[list[Any], list[str]]:
 
 def _columns(labels: list[str]) -> int:
     """How many columns of a legend fit above a panel."""
-    widths = [5 + len(label) for label in labels]
+    widths = [7 + len(label) for label in labels]  # 7: the line beside it
     if sum(widths) <= LEGEND:
         return max(1, len(widths))
     return max(1, LEGEND // max(widths))
