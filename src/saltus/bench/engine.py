@@ -1,4 +1,4 @@
-"""`make bench`: what the engine gains over the best ordinary loop, and what instruments cost.
+"""What the engine gains over the best ordinary loop, and what instruments cost.
 
 Both sides train the same decoder on the same kind of batches in the same run, in turns, so that a
 machine that slows down slows both. The ordinary loop is what one would write by hand: one
@@ -9,13 +9,11 @@ its chunks in as many one-thread workers as there are cores.
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
@@ -285,38 +283,30 @@ def mean_gap(cadence: Cadence, steps: int = 10_000) -> float:
     return steps / sum(cadence.due(step, steps) for step in range(steps + 1))
 
 
-def main() -> None:
-    """Parse, measure, print."""
-    parser = argparse.ArgumentParser(description="The engine against the loop over seeds.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="per contender and round")
-    parser.add_argument("--no-compile", action="store_true", help="eager only")
-    parser.add_argument("--regime", choices=[regime.name for regime in REGIMES], action="append")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    chosen = [r for r in REGIMES if not options.regime or r.name in options.regime]
-    results: list[dict[str, Any]] = []
-    for regime in chosen:
-        for compile in (False,) if options.no_compile else (False, True):
+def compare_all(
+    regimes: Sequence[Regime],
+    rounds: int,
+    seconds: float,
+    compiled: bool,
+    told: Callable[[dict[str, Any]], None],
+) -> list[dict[str, Any]]:
+    """Every regime, eager and then compiled if asked; `told` hears each result as it comes."""
+    results = []
+    for regime in regimes:
+        for compile in (False, True) if compiled else (False,):
             # A round of medium steps must be long enough to hold several of them.
-            seconds = options.seconds * (3 if regime.name == "medium" else 1)
-            results.append(compare(regime, options.rounds, seconds, compile))
-            if not options.json:
-                show(results[-1])
-    costs = [
+            long = seconds * (3 if regime.name == "medium" else 1)
+            results.append(compare(regime, rounds, long, compile))
+            told(results[-1])
+    return results
+
+
+def instrument_costs(regimes: Sequence[Regime]) -> list[dict[str, Any]]:
+    """What the default instruments and all of them cost, by regime."""
+    return [
         {"regime": r.name, "default": instrument_cost(r, DEFAULT), "all": instrument_cost(r, ALL)}
-        for r in chosen
+        for r in regimes
     ]
-    if options.json:
-        print(
-            json.dumps(
-                {"regimes": [asdict(r) for r in chosen], "engine": results, "instruments": costs}
-            )
-        )
-        return
-    print("\ninstruments at their default cadence, share of step time (targets 2 % and 10 %)")
-    for cost in costs:
-        print(f"  {cost['regime']:<8} default {cost['default']:6.2%}   all {cost['all']:6.2%}")
 
 
 def show(result: dict[str, Any]) -> None:
@@ -333,8 +323,8 @@ def show(result: dict[str, Any]) -> None:
     )
 
 
-if __name__ == "__main__":
-    # Workers are spawned and import this module by its name, so that its task has one class.
-    from saltus.bench import main as named_main
-
-    named_main()
+def show_costs(costs: Sequence[dict[str, Any]]) -> None:
+    """The cost of instruments as a few lines."""
+    print("\ninstruments at their default cadence, share of step time (targets 2 % and 10 %)")
+    for cost in costs:
+        print(f"  {cost['regime']:<8} default {cost['default']:6.2%}   all {cost['all']:6.2%}")

@@ -1,0 +1,1 @@
+"""`make bench`: what speed there is, measured against what one would use instead."""

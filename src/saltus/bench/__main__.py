@@ -1,0 +1,51 @@
+"""Parse, measure, print: the engine against the loop over seeds, the solver against scipy."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from saltus.bench import engine, flow
+
+
+def main() -> None:
+    """`python -m saltus.bench`; `make bench` runs all of it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m saltus.bench",
+        description="The engine against the loop over seeds, and the solver against scipy.",
+    )
+    names = [regime.name for regime in engine.REGIMES]
+    parser.add_argument("--only", choices=["engine", "flow"], help="one of the two [both]")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="per contender and round")
+    parser.add_argument("--no-compile", action="store_true", help="the engine eager only")
+    parser.add_argument("--regime", choices=names, action="append", help="of the engine [all]")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    document: dict[str, Any] = {}
+    if options.only != "flow":
+        document |= engines(options)
+    if options.only != "engine":
+        document["flow"] = flow.measure(
+            min(options.rounds, flow.ROUNDS), (lambda result: None) if options.json else flow.show
+        )
+    if options.json:
+        print(json.dumps(document))
+
+
+def engines(options: argparse.Namespace) -> dict[str, Any]:
+    """The engine and its instruments, printed as they are measured unless as JSON."""
+    chosen = [r for r in engine.REGIMES if not options.regime or r.name in options.regime]
+    told = (lambda result: None) if options.json else engine.show
+    compiled = not options.no_compile
+    results = engine.compare_all(chosen, options.rounds, options.seconds, compiled, told)
+    costs = engine.instrument_costs(chosen)
+    if not options.json:
+        engine.show_costs(costs)
+    return {"regimes": [asdict(r) for r in chosen], "engine": results, "instruments": costs}
+
+
+if __name__ == "__main__":
+    main()
