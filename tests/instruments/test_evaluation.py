@@ -2,10 +2,15 @@
 
 import dataclasses
 
+import pytest
 import torch
+from pydantic import ValidationError
 
+from saltus.errors import SaltusError
+from saltus.experiment import Experiment
 from saltus.instruments.evaluation import Evaluation, writes
 from saltus.tasks import Task
+from saltus.tasks.word_cooccurrence import WordCooccurrence
 
 
 def test_loss_and_metrics_are_the_tasks(one, task):
@@ -43,6 +48,46 @@ def test_a_model_that_does_not_write_has_no_accuracy(one, task):
     assert not writes(mute) and not Evaluation().needs(mute).generated
     reading = dataclasses.replace(one(), task=mute, generated=None)
     assert Evaluation().read(reading).keys() == {"evaluation/loss"}
+
+
+def test_another_task_is_evaluated_under_another_name(words):
+    """The reading is on the other task's batch; its losses and metrics are that task's."""
+    unseen = WordCooccurrence(length=4, vocabulary=13, unseen=3, evaluation="unseen")
+    instrument = Evaluation(task=unseen, label="unseen")
+    own = words().task
+    assert instrument.needs(own).task == unseen and not instrument.needs(own).training
+    instrument.check(own)
+    reading = dataclasses.replace(words().one(), task=unseen)
+    found = instrument.read(reading)
+    assert found["unseen/loss"].equal(reading.losses.mean())
+    metrics = unseen.metrics(reading.outputs, reading.batch)
+    assert found.keys() == {f"unseen/{name}" for name in metrics} | {"unseen/loss"}
+
+
+def test_another_task_must_have_the_same_interface(task, words):
+    instrument = Evaluation(task=task.model_copy(update={"length": 7}))
+    with pytest.raises(ValueError, match=r"task moving-window-sum has interface \(8, 14, 8\), "):
+        instrument.check(task)
+    with pytest.raises(SaltusError) as caught:
+        Experiment.of(
+            {
+                "task": task,
+                "model": "decoder",
+                "steps": 1,
+                "batch": 4,
+                "instruments": [{"kind": "evaluation", "task": words().task}],
+            }
+        )
+    assert str(caught.value) == (
+        "experiment: instruments.0 (evaluation): task word-cooccurrence has interface (16, 4, 1), "
+        "the experiment's (8, 12, 8)"
+    )
+
+
+@pytest.mark.parametrize("label", ["", "Unseen", "un/seen", "-x", "a b"])
+def test_labels_are_plain_words(label):
+    with pytest.raises(ValidationError, match="should match pattern"):
+        Evaluation(label=label)
 
 
 class Mute(Task):
