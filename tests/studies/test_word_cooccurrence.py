@@ -95,7 +95,9 @@ def arms(tmp_path_factory) -> dict[str, Run]:
     """Small stand-ins for the arms: few seeds, short."""
     root = tmp_path_factory.mktemp("runs")
     short = {
-        "SA": phases("SA", 4, 2).override({"evaluation_batch": 16, "steps": 25, "optimizer.duration": 50.0}),
+        "SA": phases("SA", 4, 2).override(
+            {"evaluation_batch": 16, "steps": 25, "optimizer.duration": 50.0}
+        ),
         "U-flow": small(4, "U-flow", flow=2.0),
         "U-long": small(4, "U-long", flow=5.0),
         "U-0.08": small(4, "U-0.08", eta=0.08),
