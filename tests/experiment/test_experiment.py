@@ -100,6 +100,51 @@ def test_members_are_the_grid_times_the_seeds_with_seeds_innermost(data):
         assert member.experiment == experiment.override({"vary": {}, **member.overrides})
 
 
+FLOWS = mapping(
+    task=mapping("word-cooccurrence", vocabulary=st.integers(4, 64), unseen=st.integers(0, 9)),
+    model=mapping("one-layer-attention", width=COUNTS, neurons=COUNTS, kappa=st.floats(0.01, 9)),
+    optimizer=mapping(
+        "gradient-flow",
+        duration=st.floats(1, 1e6),
+        first=st.none() | st.floats(1e-6, 0.5),
+        clock=st.sampled_from(["time", "model"]),
+        method=st.sampled_from(["dop853", "dopri5"]),
+        rtol=st.floats(1e-12, 1e-2),
+        weight_decay=RATES,
+    ),
+    instruments=st.lists(
+        st.one_of(
+            mapping("token-attention", tokens=st.lists(st.integers(0, 3), min_size=1)),
+            mapping(
+                "evaluation",
+                task=st.none() | mapping("word-cooccurrence", vocabulary=st.just(64)),
+                label=st.sampled_from(["evaluation", "unseen"]),
+            ),
+            mapping("two-phases", cadence=COUNTS),
+        ),
+        max_size=2,
+    ),
+    vary=st.dictionaries(
+        st.sampled_from(["optimizer.weight_decay", "model.kappa"]),
+        st.lists(st.floats(0.1, 5) | st.just("1e-3"), min_size=1, max_size=3),
+    ),
+    steps=COUNTS,
+    examples=st.just(24),
+    batch=st.just(24),
+)
+
+
+@given(data=FLOWS)
+def test_so_they_are_where_a_flow_is_followed(data):
+    if any(part.get("task") for part in data["instruments"]):
+        data = data | {"task": {"kind": "word-cooccurrence"}}  # as long a vocabulary
+    experiment = Experiment.of(data)
+    read = Experiment.from_yaml(experiment.to_yaml())
+    assert read == experiment and Experiment.of(experiment.data()) == experiment
+    for member in experiment.members():
+        assert member.experiment == experiment.override({"vary": {}, **member.overrides})
+
+
 def test_a_member_carries_its_own_setting():
     grid = {"optimizer.learning_rate": (0.1, 0.2), "interventions.0.factor": (1, 5, 9)}
     bias = AttentionBias(factor=2)

@@ -111,7 +111,8 @@ class Instrument(Part):
         """Signed scalars; an event happens when its signal first passes from negative to >= 0.
 
         Recorded as `signal/<name>` with the readings. Under gradient flow the moment itself is
-        found on the path, to the solver's precision, and recorded as `time/<name>`.
+        found on the path, to the solver's precision, and recorded as `time/<name>`; an instrument
+        that does not read the training batch is watched on the evaluation batch of step 0.
         """
         return {}
 
