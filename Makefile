@@ -27,7 +27,7 @@ test: .venv ## run the test suite (ARGS="-k name" narrows it, WORKERS=1 is easie
 torture: .venv ## kill, truncate and fill disks COUNT=200 times, and compare every bit
 	@SALTUS_TORTURE_COUNT=$(COUNT) $(PYTEST) -m torture $(ARGS)
 
-bench: .venv ## time the engine against loops over seeds, the instruments, and the solver against scipy
+bench: .venv ## time the engine against loops, the instruments, and the solver against scipy
 	@$(BIN)/python -m saltus.bench
 
 lint: .venv ## check style, formatting, types and the direction of imports

@@ -1,14 +1,17 @@
-"""The pages on adding a task, an intervention and a model are run as they stand."""
+"""The pages on adding a task, an intervention and a model, and on flows, are run as they stand."""
 
 import importlib.util
 import re
 import sys
+from math import pi
 from pathlib import Path
 
 import pytest
 
+from saltus.experiment import Experiment
 from saltus.interventions import Intervention
 from saltus.models import Model
+from saltus.runs import open_run
 from saltus.tasks import Task
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -51,7 +54,24 @@ def test_the_page_runs(page, load):
         run()
 
 
-@pytest.mark.parametrize("page", PAGES)
+def test_the_page_on_flows_runs_and_its_yaml_is_its_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "flow.md").read_text("utf-8")
+    following, solving = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (written,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    exec(compile(following, "flow.md", "exec"), {})
+    run = open_run("runs/experiment")
+    assert abs(run.series("conservation/blocks.0.qk").values[:, -1]).max() < 1e-10
+    same = {"name": "experiment", "engine.workers": 1}
+    assert Experiment.from_yaml(written).override(same).to_yaml() == run.experiment_yaml
+    namespace: dict = {}
+    exec(compile(solving, "flow.md", "exec"), namespace)
+    left = namespace["solution"].events["left"].tolist()
+    assert left == pytest.approx([pi / 2, 3 * pi / 4])  # one turn takes 2 pi
+    assert capsys.readouterr().out.count("tensor") == 2
+
+
+@pytest.mark.parametrize("page", [*PAGES, "flow"])
 def test_the_page_fits_the_width_of_the_code(page):
     lines = (DOCS / f"{page}.md").read_text("utf-8").split("\n")
     assert max(len(line) for line in lines if not line.startswith("|")) <= 100

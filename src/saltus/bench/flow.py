@@ -27,6 +27,7 @@ from saltus.studies.word_cooccurrence.recipe import flow, paper, phases
 from saltus.training.ensemble import Ensemble
 from saltus.training.follow import Follower
 from saltus.training.launch import keep_freed_memory, start
+from saltus.training.plan import cores
 
 ROUNDS = 3
 BATCHED, BY_ROW, JOINT = "batched, a step per row", "scipy, row by row", "scipy, one joint state"
@@ -146,8 +147,8 @@ class Contest:
 
 
 def whole_run() -> dict[str, Any]:
-    """SA as the study runs it: events, all instruments, checkpoints; on one core."""
-    experiment = phases("SA", 20, 3).override({"engine.workers": 1})
+    """SA with events, all instruments and checkpoints, in a worker per core."""
+    experiment = phases("SA", 20, 3).override({"engine.workers": "auto"})
     with tempfile.TemporaryDirectory() as root:
         begin = time.perf_counter()
         spent = start(experiment, root).status["instrument_seconds"]
@@ -155,6 +156,7 @@ def whole_run() -> dict[str, Any]:
     return {
         "run": "SA to tau = 1000",
         "rows": len(experiment.seeds),
+        "workers": cores(),
         "seconds": seconds,
         "instrument_seconds": spent,
         "moments": experiment.steps,
@@ -165,9 +167,10 @@ def show(result: dict[str, Any]) -> None:
     """One result as a few lines."""
     if "run" in result:
         print(
-            f"\ngradient flow, {result['run']}, the engine's whole run of {result['rows']} seeds: "
-            f"{result['seconds']:.1f} s\n  with events, and all instruments at "
-            f"{result['moments']} moments ({result['instrument_seconds']:.1f} s of it)",
+            f"\ngradient flow, {result['run']}, the engine's whole run: {result['rows']} seeds in "
+            f"{result['workers']} workers\n  {result['seconds']:.1f} s, with events, and all "
+            f"instruments at {result['moments']} moments "
+            f"({result['instrument_seconds']:.1f} s of a core for them)",
             flush=True,
         )
         return

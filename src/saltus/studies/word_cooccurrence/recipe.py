@@ -25,8 +25,10 @@ from saltus.training.optimizers import Sgd
 
 # Samples, tokens per sample, width m, neurons m1 (section 11.3).
 SETTINGS = {"SA": (24, 4, 64, 16), "SB": (60, 5, 128, 32), "SC": (120, 5, 256, 32)}
-PER_DECADE = 25
+PER_DECADE = {"quick": 15, "paper": 25}  # moments
+FRESH = {"quick": 512, "paper": 1024}  # samples of an evaluation
 ALWAYS, SELDOM = Cadence(every=1), Cadence(every=10)
+SEEDS_OF_WIDTHS = 20
 FIRST, START = 0.1, -1  # the first moment, and its power of ten
 STEP_SIZES = (0.08, 0.04, 0.02, 0.01, 0.005, 0.0025, 0.00125)  # of gradient descent, section 11.5
 WIDTHS = {"quick": (32, 64, 128, 256), "paper": (32, 64, 128, 256, 512, 1024)}
@@ -36,7 +38,8 @@ SEEDS = {
 }
 CHANGED = (
     "the paper's configuration is followed by gradient flow where it descends 30000 epochs; "
-    "setting SC has 4 seeds up to τ = 1000, not 10 up to 10000; widths up to 256 for 1024"
+    "15 moments per decade of time for 25; setting SC has 4 seeds up to τ = 1000, not 10 up to "
+    "10000; widths up to 256 for 1024"
 )
 
 
@@ -44,10 +47,10 @@ def recipe(scale: Scale) -> dict[str, Experiment]:
     """Arms by name."""
     seeds = SEEDS[scale]
     arms = {
-        "SA": phases("SA", seeds["SA"], 5),
-        "SB": phases("SB", seeds["SB"], 5),
-        "SC": phases("SC", seeds["SC"], 3 if scale == "quick" else 4),
-        "SA-frozen": frozen(seeds["SA"]),
+        "SA": phases("SA", seeds["SA"], 5, scale),
+        "SB": phases("SB", seeds["SB"], 5, scale),
+        "SC": phases("SC", seeds["SC"], 3 if scale == "quick" else 4, scale),
+        "SA-frozen": frozen(seeds["SA"], scale),
         "mean-field": mean_field(seeds["SB"]),
         "start": start(20, scale),
         "paper": paper(seeds["paper"]),
@@ -67,16 +70,18 @@ def recipe(scale: Scale) -> dict[str, Experiment]:
     }
 
 
-def phases(setting: str, seeds: int, decades: int) -> Experiment:
+def phases(setting: str, seeds: int, decades: int, scale: Scale = "quick") -> Experiment:
     """Both phases of a setting at kappa = 0.3, up to tau = 10^decades, with every measurement."""
     instruments = [*everything(), Evaluation(cadence=SELDOM, generate=False, label="unseen")]
-    return flow(setting, seeds, 10.0**decades, (decades - START) * PER_DECADE + 1, instruments)
+    steps = (decades - START) * PER_DECADE[scale] + 1
+    base = flow(setting, seeds, 10.0**decades, steps, instruments)
+    return base.model_copy(update={"evaluation_batch": FRESH[scale]})
 
 
-def frozen(seeds: int) -> Experiment:
+def frozen(seeds: int, scale: Scale) -> Experiment:
     """SA with W_Q and W_K held at their start, up to tau = 3000 and a little more."""
     decades = 4
-    steps = (decades - START) * PER_DECADE + 1
+    steps = (decades - START) * PER_DECADE[scale] + 1
     base = flow("SA", seeds, 10.0**decades, steps, [ClassBalance(cadence=ALWAYS)])
     return base.override({"interventions": [Freeze(groups=("attention.qk",)).model_dump()]})
 
@@ -99,7 +104,7 @@ def narrow(width: int) -> Experiment:
     """SA at another width, through the end of phase 1."""
     parts = (TwoPhases, InnerProducts, ScoreShift)
     instruments: list[Instrument] = [part(cadence=ALWAYS) for part in parts]
-    return flow("SA", 20, 40.0, 61, instruments, width=width)
+    return flow("SA", SEEDS_OF_WIDTHS, 40.0, 61, instruments, width=width)
 
 
 def flow(
@@ -139,7 +144,7 @@ def paper(seeds: int, descent: bool = False, initialisation: str = "uniform-fan-
     """
     task = WordCooccurrence(length=5, vocabulary=64, tokens="iid")
     if descent:
-        cadence, seldom = Cadence(per_decade=PER_DECADE), Cadence(per_decade=3)
+        cadence, seldom = Cadence(per_decade=25), Cadence(per_decade=3)
         how: dict[str, Any] = {"optimizer": Sgd(learning_rate=0.01), "steps": 30_000}
     else:
         cadence, seldom, steps = ALWAYS, SELDOM, 5 * 20 + 1
