@@ -136,7 +136,7 @@ def numerics(arms: Arms) -> Figure:
         references=[guide],
     )
     drift: list[Points | Curve] = []
-    for arm, label in (("U-0.00125", "descent, η = 0.00125"), ("U-flow", "flow, rtol 1e-8")):
+    for arm, label in (("U-0.0025", "descent, η = 0.0025"), ("U-flow", "flow, rtol 1e-8")):
         track = Track(arms[arm])
         for name in ("I1", "I2"):
             series = f"conservation/{name}"
