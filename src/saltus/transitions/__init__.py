@@ -2,13 +2,43 @@
 
 from saltus.transitions.drop import Drop, drops, first_crossing
 from saltus.transitions.intervals import Interval, mean_interval, median_interval, share_interval
+from saltus.transitions.survival import (
+    LogRank,
+    Survival,
+    Times,
+    kaplan_meier,
+    leap_probability,
+    log_rank,
+    mean_of_successes,
+    median_difference,
+    median_time,
+    restricted_mean,
+    restricted_mean_difference,
+    times_of,
+)
+from saltus.transitions.transition import Plateau, Transition, largest
 
 __all__ = [
     "Drop",
     "Interval",
+    "LogRank",
+    "Plateau",
+    "Survival",
+    "Times",
+    "Transition",
     "drops",
     "first_crossing",
+    "kaplan_meier",
+    "largest",
+    "leap_probability",
+    "log_rank",
     "mean_interval",
+    "mean_of_successes",
+    "median_difference",
     "median_interval",
+    "median_time",
+    "restricted_mean",
+    "restricted_mean_difference",
     "share_interval",
+    "times_of",
 ]
