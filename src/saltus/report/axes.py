@@ -9,7 +9,7 @@ from math import ceil, floor, isfinite, log10
 
 import numpy as np
 
-from saltus.report.figure import Level, Mark, Panel
+from saltus.report.figure import Level, Mark, Panel, Stairs
 from saltus.report.text import number, power_of_ten
 
 CROWDED = 0.25  # of the width: what the name of a mark may take
@@ -17,7 +17,9 @@ ROOM = 0.13  # of the height, above the curves, for each name of a mark
 # A band may reach this many times beyond what medians and quartiles cover; what lies further out
 # (a member on its way to infinity) leaves the frame, or it would flatten all the others.
 REACH = 3.0
+BEFORE = 2.0  # times before the first event that a logarithmic axis of stairs begins
 NAMED_MARKS = 3  # marks of a panel that get their name written above the curves
+RISK_ROWS = 6  # of seeds at risk below a panel; with more stairs the readout alone has them
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ class Axis:
         return [v for v in each if self.low * (1 - 1e-9) <= v <= self.high * (1 + 1e-9)]
 
 
+SHARES = Axis(-0.03, 1.05)  # of seeds: the lines at 0 and 1 are seen whole
+
+
 def x_axes(panels: Sequence[Panel]) -> list[Axis]:
     """The x axis of every panel; panels over the same quantity share one."""
     alike: dict[tuple[str, bool], list[Panel]] = {}
@@ -85,20 +90,28 @@ def x_axes(panels: Sequence[Panel]) -> list[Axis]:
 def x_axis(panels: Sequence[Panel]) -> Axis:
     """From the first to the last point of any curve; with a little air where points are dots."""
     curves = [curve for panel in panels for curve in panel.curves]
+    stairs = [each for panel in panels for each in panel.stairs]
     ends = [curve.fan.x[end] for curve in curves if len(curve.fan.x) for end in (0, -1)]
     log = any(panel.x_log for panel in panels)
+    if stairs:
+        ends += [each.end for each in stairs]
+        ends += [_before(stairs)] if log else [0.0]
+        ends = [end for end in ends if end > 0 or not log]
     low, high = (float(min(ends)), float(max(ends))) if ends else (0.0, 1.0)
     if log:
         low, high = (low, high) if ends else (1.0, 10.0)
         if any(curve.dots for curve in curves) or low == high:
             return _padded_log(low, high)
-        return Axis(low, high, log=True)
+        return Axis(low, high * (high / low) ** 0.015 if stairs else high, log=True)
     air = 0.04 * (high - low) if any(curve.dots for curve in curves) else 0.0
-    return Axis(low - air, high + air if high > low else low + 1.0)
+    right = max(air, 0.015 * (high - low)) if stairs else air  # the last step is seen whole
+    return Axis(low - air, high + right if high > low else low + 1.0)
 
 
 def value_axis(panels: Sequence[Panel]) -> Axis:
     """The values of one or more panels that share an axis, with a little air."""
+    if all(panel.stairs for panel in panels):
+        return SHARES
     log = all(panel.log for panel in panels)
     core = [v for p in panels for c in p.curves for v in (c.fan.quarter, c.fan.three_quarters)]
     ends = [v for p in panels for c in p.curves for v in (c.fan.low, c.fan.high)]
@@ -159,6 +172,12 @@ def tick_label(value: float) -> str:
         text = f"{value / 1e6:g}M" if millions else f"{value / 1000:g}k"
         return text.replace("-", "−")
     return number(value, 6)
+
+
+def _before(stairs: Sequence[Stairs]) -> float:
+    """Where a logarithmic axis begins, on which the start at 0 has no place."""
+    times = np.concatenate([each.times for each in stairs])
+    return float(min(times[times > 0], default=1.0)) / BEFORE
 
 
 def _padded_log(low: float, high: float) -> Axis:

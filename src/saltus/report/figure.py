@@ -1,7 +1,8 @@
 """A figure as data: what is shown, before anybody decides how it is drawn.
 
 A figure is defined once, by these records. `svg.py` draws it into the page and `publication.py`
-into a file for a paper; both read the same numbers, and neither computes one.
+into a file for a paper; both read the same numbers, and neither computes one. Attention maps have
+records of their own (`attention.py` for the page, `map_figure.py` for files).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float, Int, Real
 from numpy import ndarray
 
 from saltus.report.fan import Fan
@@ -43,6 +44,48 @@ class Curve:
         lines = (Line(line.x[line.x > 0], line.y[line.x > 0]) for line in self.lines)
         fan = self.fan.at(np.flatnonzero(self.fan.x > 0))
         return replace(self, fan=fan, lines=tuple(lines))
+
+
+@dataclass(frozen=True)
+class Stairs:
+    """A share of seeds that changes where something happens to one of them, with its band.
+
+    Right-continuous: a share holds from its x up to the next one, the last one up to `end`.
+    """
+
+    label: str
+    color: int  # place in the palette, as a curve's
+    x: Float[ndarray, " step"]  # ascending; the first is 0, where the share is 1
+    share: Float[ndarray, " step"]
+    low: Float[ndarray, " step"]  # of the interval at `confidence`
+    high: Float[ndarray, " step"]
+    times: Float[ndarray, " seed"]  # ascending: of every seed, happened or not
+    unfinished: Float[ndarray, " some"]  # those of them at which a seed ended without it
+    confidence: float = 0.95
+
+    @property
+    def seeds(self) -> int:
+        return len(self.times)
+
+    @property
+    def end(self) -> float:
+        """The last x of which something is known."""
+        return float(self.times[-1]) if self.seeds else 0.0
+
+    def at_risk(self, x: Sequence[float]) -> Int[ndarray, " place"]:
+        """How many seeds were still followed, and had not come to it, just before each x."""
+        return self.seeds - np.searchsorted(self.times, np.asarray(x, dtype=float), side="left")
+
+    def at(self, x: Float[ndarray, " place"]) -> Float[ndarray, " place"]:
+        """The share at each x."""
+        return self.share[np.searchsorted(self.x, x, side="right") - 1]
+
+    def corners(
+        self, values: Float[ndarray, " step"], low: float
+    ) -> tuple[Float[ndarray, " corner"], Float[ndarray, " corner"]]:
+        """The points of the stairs that `values` make, from x = `low` (or the start) to the end."""
+        edges = np.maximum(np.append(self.x, self.end), max(low, float(self.x[0])))
+        return np.repeat(edges, 2)[1:-1], np.repeat(values, 2)
 
 
 @dataclass(frozen=True)
@@ -82,6 +125,7 @@ class Mark:
     median: float | None
     each: tuple[float, ...]
     seeds: int  # of which `each` are those to which it happened
+    span: tuple[float, float] | None = None  # from its median beginning to its median end: shaded
 
 
 @dataclass(frozen=True)
@@ -98,6 +142,7 @@ class Panel:
     references: tuple[Reference, ...] = ()
     x_label: str = STEP
     x_log: bool = False
+    stairs: tuple[Stairs, ...] = ()
 
     def __post_init__(self) -> None:
         if self.x_log:  # here, so that no way of drawing can forget it
@@ -113,7 +158,7 @@ class Panel:
     @property
     def legend(self) -> dict[str, int]:
         """Label → colour of every curve, in their order."""
-        return {curve.label: curve.color for curve in self.curves}
+        return {each.label: each.color for each in (*self.curves, *self.stairs)}
 
 
 @dataclass(frozen=True)

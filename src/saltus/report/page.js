@@ -66,15 +66,17 @@
       const low = along(panel.low), high = along(panel.high);
       panel.curves = panel.curves.filter(curve => curve.x.length);
       for (const curve of panel.curves) curve.at = curve.x.map(x => (along(x) - low) / (high - low));
+      panel.value = share => (panel.log ? Math.exp : value => value)(low + share * (high - low));
     }
     const plots = all(".plot", figure);
     let rules = [], tip = null, place = null;
     const clear = () => { rules.forEach(rule => rule.remove()); tip?.remove(); rules = []; tip = null; };
     const show = (index, wanted) => {
       clear();
-      const { curves, name, log } = panels[index];
-      if (!curves.length) return;
-      const [at, x] = curves.map(c => nearest(c.at, wanted)).map((i, c) => [curves[c].at[i], curves[c].x[i]])
+      const { curves, stairs, name, log, value } = panels[index];
+      if (!curves.length && !stairs.length) return;
+      // Curves are read at their points; stairs have a value anywhere.
+      const [at, x] = !curves.length ? [wanted, +value(wanted).toPrecision(3)] : curves.map(c => nearest(c.at, wanted)).map((i, c) => [curves[c].at[i], curves[c].x[i]])
         .reduce((a, b) => Math.abs(b[0] - wanted) < Math.abs(a[0] - wanted) ? b : a);
       place = { index, share: at };
       plots.forEach((plot, other) => {
@@ -97,6 +99,15 @@
           ? `half of ${seeds} seeds: ${short(curve.from[i])} to ${short(curve.to[i])}`
           : seeds ? "1 seed" : "computed");
       }
+      for (const each of stairs) {
+        const i = each.x.findLastIndex(from => from <= x);
+        if (i < 0 || x > each.times.at(-1)) continue;
+        const row = make("tr", table, each.color);
+        make("td", row, "", each.label).style.color = "var(--k)";
+        make("td", row).append(make("b", row, "", short(each.share[i])));
+        make("td", row, "", `${each.confidence}: ${short(each.from[i])} to ${short(each.to[i])}; ` +
+          `${each.times.filter(time => time >= x).length} of ${each.times.length} seeds at risk`);
+      }
       const box = plots[index].getBoundingClientRect(), width = tip.offsetWidth;
       const left = Math.min(box.left + place.share * box.width - width / 2, innerWidth - width - 10);
       tip.style.left = Math.max(8, left) - box.left + "px";
@@ -116,8 +127,8 @@
         if (!move) return;
         event.preventDefault();
         const share = place && place.index === index ? place.share : 0.5;
-        const at = panels[index].curves[0].at;
-        const gap = Math.max(0.01, 0.51 * (at.at(-1) - at[0]) / (at.length - 1));
+        const at = panels[index].curves[0]?.at;
+        const gap = at ? Math.max(0.01, 0.51 * (at.at(-1) - at[0]) / (at.length - 1)) : 0.02;
         show(index, Math.min(1, Math.max(0, share + Math.sign(move) * gap)));
       });
     });

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from saltus.errors import SaltusError
 from saltus.report import style
-from saltus.report.axes import NAMED_MARKS, Axis, marks_flipped, place_levels, value_axis, x_axes
-from saltus.report.figure import Curve, Figure, Mark, Panel, reference_colors
+from saltus.report.axes import (
+    NAMED_MARKS,
+    RISK_ROWS,
+    Axis,
+    marks_flipped,
+    place_levels,
+    value_axis,
+    x_axes,
+)
+from saltus.report.figure import Curve, Figure, Mark, Panel, Stairs, reference_colors
 from saltus.report.save import save
 
 if TYPE_CHECKING:
@@ -100,8 +111,13 @@ def draw_panel(axes: Axes, panel: Panel, x: Axis, y: Axis, legend: bool = False)
     axes.set_xticks([v for v, _ in x.labels(TICKS)], [text for _, text in x.labels(TICKS)])
     axes.set_yticks([v for v, _ in y.labels()], [text for _, text in y.labels()])
     axes.tick_params(which="minor", labelbottom=False, labelleft=False)
+    for each in panel.marks:
+        if each.span:
+            low, high = np.clip(each.span, x.low, x.high)
+            axes.axvspan(low, high, color=style.color(each.color), alpha=style.SPAN, linewidth=0)
     for curve in panel.curves:
         draw_curve(axes, curve)
+    draw_stairs(axes, panel.stairs, x)
     dashed: Any = {"linewidth": 1.0, "linestyle": (0, (4, 3)), "zorder": 3}
     for each in panel.references:
         axes.plot(each.x, each.y, color=style.darker(each.color), **dashed)
@@ -165,6 +181,37 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
         fan.x, fan.median, color=color, linewidth=1.3, linestyle=pattern, label=curve.label,
         marker="o" if curve.dots else "", markersize=3.5,
     )  # fmt: skip
+
+
+def draw_stairs(axes: Axes, stairs: Sequence[Stairs], x: Axis) -> None:
+    """Survival curves with their bands, a stroke where a seed ended, and the seeds at risk."""
+    for each in stairs:
+        color, dash = style.color(each.color), style.dash(each.color)
+        pattern: Any = (0, tuple(float(part) for part in dash.split())) if dash else "-"
+        across, low = each.corners(each.low, x.low)
+        high, share = (each.corners(values, x.low)[1] for values in (each.high, each.share))
+        axes.fill_between(across, low, high, color=color, alpha=style.BAND_INTERVAL, linewidth=0)
+        axes.plot(across, share, color=color, linewidth=1.3, linestyle=pattern, label=each.label)
+        axes.plot(
+            each.unfinished, each.at(each.unfinished), color=color, linestyle="",
+            marker="|", markersize=6, markeredgewidth=0.9, label="_ended",
+        )  # fmt: skip
+    if not 0 < len(stairs) <= RISK_ROWS:
+        return
+    ticks = [value for value, _ in x.labels(TICKS)]
+    said: Any = {"textcoords": "offset points", "fontsize": 6.5, "va": "top", "parse_math": False}
+    side = ("axes fraction", "axes fraction")
+    axes.annotate("seeds at risk", (0.0, 0.0), (0, -27), xycoords=side, color=SOFT, **said)
+    for row, each in enumerate(stairs):
+        below, color = -36 - 9 * row, style.color(each.color)
+        axes.annotate(
+            each.label, (0.0, 0.0), (-12, below), xycoords=side, color=color, ha="right", **said
+        )
+        for tick, number in zip(ticks, each.at_risk(ticks), strict=True):
+            axes.annotate(
+                str(number), (tick, 0.0), (0, below), xycoords=("data", "axes fraction"),
+                color=color, ha="center", **said,
+            )  # fmt: skip
 
 
 def write(figure: Figure, path: Path) -> Path:

@@ -11,7 +11,9 @@ DARK = ("#5cb3ee", "#ff8f55", "#3fcb9f", "#e597c6", "#f0bd4c", "#9fd6fa", "#b4bc
 INK = "#1b1f27"
 DASHES = ("", "7 3", "2 2.5")
 
-BAND_ALL, BAND_HALF, SEED_LINE = 0.13, 0.26, 0.32  # opacities
+# Opacities, the same as in page.css.
+BAND_ALL, BAND_HALF, BAND_INTERVAL, SEED_LINE = 0.13, 0.26, 0.18, 0.32
+SPAN = 0.09
 
 
 def color(place: int | None) -> str:

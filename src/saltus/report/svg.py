@@ -23,9 +23,19 @@ from saltus.report.axes import (
 )
 from saltus.report.figure import STEP, Curve, Figure, Mark, Panel, Reference, reference_colors
 from saltus.report.markup import Markup, data_script, tag
+from saltus.report.paths import (
+    HIGH,
+    WIDE,
+    band_path,
+    dots_path,
+    line_path,
+    straight,
+    units_across,
+    units_down,
+)
+from saltus.report.svg_stairs import draw_risk, draw_stairs, readout_stairs, room_for_names
 from saltus.report.text import count, number
 
-WIDE, HIGH = 2000, 1000
 TICKS = 4  # wanted along x
 LABEL_GAP = 14  # pixels between the labels of two levels
 LEVEL_NAME = 88  # pixels at least that the names of levels get at the right
@@ -77,12 +87,14 @@ def draw_legend(panels: Sequence[Panel]) -> Markup | None:
 def draw_panel(panel: Panel, x: Axis, y: Axis, height: int, legend: bool = False) -> Markup:
     """Title, axes and curves of one panel."""
     low = y.places(np.array([level.value for level in panel.levels]))
-    upright = _across(x.places(np.array(x.ticks(TICKS)))) if panel.x_log else []
+    upright = units_across(x.places(np.array(x.ticks(TICKS)))) if panel.x_log else []
     shapes = [
-        [_line(0, p, WIDE, p, "grid") for p in _down(y.places(np.array(y.ticks())))],
-        [_line(p, 0, p, HIGH, "grid") for p in upright],
-        [_line(0, p, WIDE, p, "level") for p in _down(low)],
+        [straight(0, p, WIDE, p, "grid") for p in units_down(y.places(np.array(y.ticks())))],
+        [straight(p, 0, p, HIGH, "grid") for p in upright],
+        [straight(0, p, WIDE, p, "level") for p in units_down(low)],
+        [draw_span(mark, x) for mark in panel.marks if mark.span],
         [draw_curve(curve, x, y) for curve in panel.curves],
+        [draw_stairs(each, x, y) for each in panel.stairs],
         [draw_reference(each, x, y) for each in panel.references],
         [draw_mark(mark, x, row) for row, mark in enumerate(panel.marks)],
     ]
@@ -104,17 +116,13 @@ def draw_panel(panel: Panel, x: Axis, y: Axis, height: int, legend: bool = False
         [_mark_label(mark, panel, x, row, flipped[row]) for row, mark in enumerate(named)],
     ]
     longest = max((len(text) for text, _ in names), default=0)
-    margin = f";--right:{max(LEVEL_NAME, 14 + 6 * longest)}px" if names else ""
-    plot = tag(
-        "div",
-        picture,
-        labels,
-        class_="plot levels" if names else "plot",
-        style=f"--height:{height}px{margin}",
-        tabindex="0",
-    )
+    margin = f"--right:{max(LEVEL_NAME, 14 + 6 * longest)}px;" if names else ""
+    margin += f"--left:{room_for_names(panel.stairs)}px;" if panel.stairs else ""
+    plot = tag("div", picture, labels, class_="plot", style=f"--height:{height}px", tabindex="0")
     foot = tag("div", panel.x_label, class_="axis-name")
-    return tag("div", draw_head(panel, y, legend), plot, foot, class_="panel")
+    risk = draw_risk(panel.stairs, x, [v for v, _ in x.labels(TICKS)])
+    head = draw_head(panel, y, legend)
+    return tag("div", head, plot, tag("div", foot, risk), class_="panel", style=margin or None)
 
 
 def draw_head(panel: Panel, y: Axis, legend: bool) -> Markup:
@@ -162,45 +170,25 @@ def draw_reference(reference: Reference, x: Axis, y: Axis) -> Markup:
     return tag("path", d=path, class_=f"reference {style.css_class(reference.color)}")
 
 
+def draw_span(mark: Mark, x: Axis) -> Markup:
+    """A shade from the median beginning to the median end, behind the curves."""
+    begin, end = np.clip(x.places(np.array(mark.span)), 0, 1)
+    left, right = units_across(np.array([begin, end]))
+    path = f"M{left} 0L{right} 0L{right} {HIGH}L{left} {HIGH}z"
+    return tag("path", d=path, class_=f"span {style.css_class(mark.color)}")
+
+
 def draw_mark(mark: Mark, x: Axis, row: int) -> Markup:
     """A line at the median and a tick for each seed, in a row of their own at the foot."""
     foot = HIGH - ROW * row
-    ticks = [_line(p, foot - RUG, p, foot, "rug") for p in _across(x.places(np.array(mark.each)))]
+    ticks = [
+        straight(p, foot - RUG, p, foot, "rug") for p in units_across(x.places(np.array(mark.each)))
+    ]
     median = []
     if mark.median is not None:
         at = round(x.place(mark.median) * WIDE)
-        median = [_line(at, 0, at, HIGH, "leap")]
+        median = [straight(at, 0, at, HIGH, "leap")]
     return tag("g", median, ticks, class_=style.css_class(mark.color))
-
-
-def line_path(x: np.ndarray, y: np.ndarray) -> str:
-    """SVG path of a curve given in fractions; a gap wherever a value is not finite."""
-    parts = []
-    for stretch in _stretches(y):
-        points = list(zip(_across(x[stretch]), _down(y[stretch]), strict=True))
-        # A lone point would be invisible: a step of one unit shows it.
-        parts.append(
-            _path([*points, (points[0][0] + 1, points[0][1])] if len(points) == 1 else points)
-        )
-    return "".join(parts)
-
-
-def dots_path(x: np.ndarray, y: np.ndarray) -> str:
-    """SVG path of strokes without length: round ends make them dots, whatever the box's shape."""
-    known = np.isfinite(x + y)
-    places = zip(_across(x[known]), _down(y[known]), strict=True)
-    return "".join(f"M{px} {py}l0 0" for px, py in places)
-
-
-def band_path(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
-    """SVG path of the area between two curves."""
-    parts = []
-    for stretch in _stretches(low + high):
-        across = _across(x[stretch])
-        there = list(zip(across, _down(high[stretch]), strict=True))
-        back = list(zip(across, _down(low[stretch]), strict=True))
-        parts.append(_path([*there, *reversed(back)]) + "z")
-    return "".join(parts)
 
 
 def readout(figure: Figure, across: Sequence[Axis]) -> dict[str, object]:
@@ -209,6 +197,7 @@ def readout(figure: Figure, across: Sequence[Axis]) -> dict[str, object]:
         {
             **{"low": x.low, "high": x.high, "log": x.log, "name": panel.x_name},
             "curves": [_readout_curve(curve) for curve in panel.curves],
+            "stairs": [readout_stairs(each) for each in panel.stairs],
         }
         for panel, x in zip(figure.panels, across, strict=True)
     ]
@@ -231,36 +220,6 @@ def _readout_curve(curve: Curve) -> dict[str, object]:
 
 def _short(value: float) -> float | None:
     return float(f"{value:.4g}") if np.isfinite(value) else None
-
-
-def _stretches(values: np.ndarray) -> list[np.ndarray]:
-    """Places of finite values, one array per unbroken stretch."""
-    places = np.flatnonzero(np.isfinite(values))
-    return np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else []
-
-
-def _path(points: Sequence[tuple[int, int]]) -> str:
-    """'M x y l dx dy …' in whole units; points that do not move are dropped."""
-    (px, py), *rest = points
-    text = f"M{px} {py}l"
-    moves = []
-    for qx, qy in rest:
-        if (qx, qy) != (px, py):
-            moves.append(f"{qx - px} {qy - py}")
-            px, py = qx, qy
-    return text + " ".join(moves or ["0 0"])
-
-
-def _across(fractions: np.ndarray) -> list[int]:
-    return [round(v) for v in (fractions * WIDE).tolist()]
-
-
-def _down(fractions: np.ndarray) -> list[int]:
-    return [round(v) for v in ((1 - np.clip(fractions, -1, 2)) * HIGH).tolist()]
-
-
-def _line(x1: int, y1: int, x2: int, y2: int, kind: str) -> Markup:
-    return tag("path", d=f"M{x1} {y1}L{x2} {y2}", class_=kind)
 
 
 def _label(text: str, kind: str, **where: float) -> Markup:
