@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from saltus.errors import SaltusError
-from saltus.transitions.effects import effect, holm, noncentrality, unbiased
+from saltus.transitions.effects import effect, holm, median_ratio, noncentrality, unbiased
+from saltus.transitions.times import Times
 
 numbers = st.integers(-10_000, 10_000).map(lambda whole: whole / 100)
 samples = st.lists(numbers, min_size=2, max_size=8).map(np.array)
@@ -184,3 +185,30 @@ def test_holm_lies_between_no_correction_and_bonferroni(p):
     for own, raw in zip(adjusted, p, strict=True):
         assert raw <= own <= min(1.0, len(p) * raw)
     assert [adjusted[k] for k in np.argsort(p, kind="stable")] == sorted(adjusted)
+
+
+def leaps(times, budget=1000.0):
+    given = np.asarray(times, dtype=np.float64)
+    return Times(np.minimum(given, budget), given < budget)
+
+
+def test_the_ratio_of_medians_is_free_of_units_and_turns_around():
+    a, b = leaps([200, 210, 230, 240, 300]), leaps([100, 105, 120, 125, 140])
+    found, back = median_ratio(a, b), median_ratio(b, a)
+    assert found.estimate == pytest.approx(230 / 120)
+    assert found.low == pytest.approx(1 / back.high, rel=0.1)
+    assert 1 < found.low < found.estimate < found.high
+    assert found.count == 10
+    scaled = median_ratio(Times(a.times * 7, a.happened), Times(b.times * 7, b.happened))
+    assert scaled.low == pytest.approx(found.low)
+
+
+def test_a_median_that_is_missing_bounds_no_ratio():
+    half, none = leaps([100, 110, 120, 130, 140, 2000]), leaps([2000] * 6)
+    assert median_ratio(none, half).estimate == inf
+    assert median_ratio(none, half).low > 1
+    assert median_ratio(half, none).estimate == 0.0
+    both = median_ratio(none, none)
+    assert isnan(both.estimate) and (both.low, both.high) == (0.0, inf)
+    one = median_ratio(leaps([100]), half)
+    assert (one.low, one.high) == (0.0, inf)

@@ -19,6 +19,9 @@ from numpy import ndarray
 
 from saltus.errors import SaltusError
 from saltus.transitions.intervals import Interval, mean_interval
+from saltus.transitions.product_limit import median_time
+from saltus.transitions.resampling import draws, medians
+from saltus.transitions.times import Times
 
 GRID = 2_000  # quantiles of the chi distribution that stand for it
 PRECISION = 1e-9  # of the bisection for the ends of g's interval
@@ -107,6 +110,29 @@ def holm(p: Sequence[float]) -> list[float]:
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(factors * given[order]), 1.0)
     return adjusted.tolist()
+
+
+def median_ratio(a: Times, b: Times, confidence: float = 0.95, resamples: int = 10_000) -> Interval:
+    """Median time to the leap of `a` over that of `b`: 2 where `a` takes twice as long.
+
+    `median_difference`'s bootstrap, of ratios: a draw in which both medians are infinite (or 0)
+    says nothing and counts against both ends. NaN where both medians are; `count` is the number of
+    seeds of both.
+    """
+    total = a.count + b.count
+    with np.errstate(invalid="ignore", divide="ignore"):
+        estimate = float(np.divide(median_time(a).estimate, median_time(b).estimate))
+        if min(a.count, b.count) < 2:
+            return Interval(estimate, 0.0, inf, total, confidence)
+        one, other = (
+            medians(each.sorted(), draws(each.count, resamples, key))
+            for key, each in enumerate((a, b))
+        )
+        ratios = one / other
+    tail = (1 - confidence) / 2
+    low = np.quantile(np.nan_to_num(ratios, nan=0.0, posinf=inf), tail, method="lower")
+    high = np.quantile(np.nan_to_num(ratios, nan=inf, posinf=inf), 1 - tail, method="higher")
+    return Interval(estimate, float(low), float(high), total, confidence)
 
 
 def noncentrality(t: float, freedom: float, confidence: float = 0.95) -> tuple[float, float]:
