@@ -42,8 +42,8 @@ LINES = {
     "verify": "verify: RUN is required, and not given; see saltus verify --help",
     "export tiny": "export: --output is required, and not given; see saltus export --help",
     "runs tiny": "runs: got unexpected extra argument(s) (tiny)",
-    "show tiny --floor low": (
-        "show: --floor: 'low' is not allowed: input should be a valid number, "
+    "flow tiny.yaml --reach low": (
+        "flow: --reach: 'low' is not allowed: input should be a valid number, "
         "unable to parse string as a number"
     ),
     # experiments

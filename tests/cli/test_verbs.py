@@ -166,13 +166,16 @@ def test_show_names_series_and_shows_their_end(saltus, run):
     assert "over 2 members" in said.out and "never" in said.out
 
 
-def test_show_finds_drops_towards_a_floor(saltus, run):
-    levels = Experiment.from_yaml(open_run(run).experiment_yaml).task.levels()
+def test_show_says_when_each_member_leapt(saltus, run):
     found = saltus("show", run, "loss/train", "--json").document["series"][0]
-    assert found["floor"] == levels["floor"]
-    # A floor so far above the plateau that everything lies below half of the way to it.
-    low = saltus("show", run, "loss/train", "--json", "--floor", "100").document["series"][0]
-    assert [each["drop"] for each in low["members"]] == [1, 1]
+    assert found["direction"] == "down"
+    for each in found["members"]:
+        (only,) = each["transitions"]  # six steps are too few for a leap
+        assert only["censored"] and only["step"] is None and only["budget"] == 6
+    assert (
+        saltus("show", run, "loss/train", "--json", "--up").document["series"][0]["direction"]
+        == "up"
+    )
 
 
 def test_report_figure_and_export_write_one_file_each(saltus, run):

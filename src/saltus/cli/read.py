@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,8 +25,7 @@ from saltus.errors import SaltusError
 
 if TYPE_CHECKING:
     from saltus.runs import Run
-
-LOSSES = ("loss/train", "evaluation/loss")
+    from saltus.transitions import Transition
 
 
 def runs(root: Root = Path("runs"), json: Json = False) -> None:
@@ -64,24 +62,23 @@ def show(
     series: Annotated[
         list[str] | None, typer.Argument(metavar="[SERIES]...", help="Series; none: list them.")
     ] = None,
-    floor: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="What a drop falls towards [the task's loss floor, or 0]."),
-    ] = None,
+    up: Annotated[
+        bool, typer.Option("--up", help="Look for leaps upwards, as of accuracy.")
+    ] = False,
     root: Root = Path("runs"),
     json: Json = False,
 ) -> None:
     """Show a run, or the values and transitions of its series.
 
-    The plateau is the median over 5 % to 20 % of training; the drop, where a moving average first
-    lies below half of the plateau's height above the floor.
+    Of each member the largest leap: the level of the plateau before it, the step half way down, the
+    steps from 10 % to 90 % of the way; `never` if there was none.
 
     \b
     Example:
-      saltus show runs/my-experiment loss/train --floor 1.3
+      saltus show runs/my-experiment loss/train
     """
     run = find_run(name, root)
-    found = [_series_document(run, each, floor) for each in series or []]
+    found = [_series_document(run, each, up) for each in series or []]
     document = {**summary(run), "names": run.names(), "damage": run.damage}
     if json:
         print_json({**document, "series": found} if series else document)
@@ -201,8 +198,8 @@ def _show_run(run: Run, document: dict[str, Any]) -> None:
         say(f"  {name}")
 
 
-def _series_document(run: Run, name: str, floor: float | None) -> dict[str, Any]:
-    """Final values, their interval over members, and the drop of each member."""
+def _series_document(run: Run, name: str, up: bool) -> dict[str, Any]:
+    """Final values, their interval over members, and the leaps of each member."""
     from saltus.transitions import mean_interval
 
     if run.status["state"] == "done" and run.damage:  # the torn end of a killed run is no harm
@@ -212,12 +209,11 @@ def _series_document(run: Run, name: str, floor: float | None) -> dict[str, Any]
         raise SaltusError(f"{run.path}: series {name} has no step yet")
     last = series.values[:, -1].tolist()
     interval = mean_interval(last)
-    base = _floor(run, name) if floor is None else floor
-    found, reason = _drops(series, base)
+    found = run.transitions(name, "up" if up else "down")
     members = [
         {"member": each["member"], "seed": each["seed"], "overrides": each["overrides"],
-         "final": value, **(found[each["member"]] if found else {})}
-        for each, value in zip(run.members, last, strict=True)
+         "final": value, "transitions": [_transition(one) for one in transitions]}
+        for each, value, transitions in zip(run.members, last, found, strict=True)
     ]  # fmt: skip
     return {
         "name": name,
@@ -228,34 +224,23 @@ def _series_document(run: Run, name: str, floor: float | None) -> dict[str, Any]
         "confidence": interval.confidence,
         "seeds": interval.count,
         "members": members,
-        "floor": base,
-        "transitions": reason or "found",
+        "direction": "up" if up else "down",
     }
 
 
-def _drops(series: Any, floor: float) -> tuple[list[dict[str, Any]], str]:
-    """Plateau and drop of each member; or none, and why."""
-    from saltus.transitions import drops
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a diverged member has no median
-            found = drops(series.steps, series.values, floor)
-    except SaltusError as error:
-        return [], str(error)
-    return [{"plateau": each.plateau, "drop": each.step} for each in found], ""
-
-
-def _floor(run: Run, name: str) -> float:
-    """The task's closed form for a loss, where it knows one; otherwise 0."""
-    if name not in LOSSES:
-        return 0.0
-    from saltus.experiment import Experiment
-
-    try:
-        return float(Experiment.from_yaml(run.experiment_yaml).task.levels().get("floor", 0.0))
-    except SaltusError:
-        return 0.0
+def _transition(each: Transition) -> dict[str, Any]:
+    """A transition for scripts; what was not seen is null."""
+    plateau = each.plateau
+    level, start = (plateau.level, plateau.start) if plateau is not None else (None, None)
+    return {
+        "plateau": level,
+        "plateau_start": start,
+        **{key: getattr(each, key) for key in ("onset", "step", "late", "end", "after", "width")},
+        "height": None if each.censored else each.height,
+        "sharpness": each.sharpness,
+        "censored": each.censored,
+        "budget": each.budget,
+    }
 
 
 def _show_series(found: dict[str, Any]) -> None:
@@ -265,19 +250,26 @@ def _show_series(found: dict[str, Any]) -> None:
     over = count(found["seeds"], "member")
     say(f"{found['name']} at step {found['step']}: mean {said} over {over}")
     varied = any(each["overrides"] for each in found["members"])
-    names = ["member", "seed", "final", "plateau", "drop step"]
-    made = table(*names, *(["setting"] if varied else []), right=names)
+    numbers = ["member", "seed", "final", "plateau", "leap at", "10-90 %", "leaps"]
+    made = table(*numbers, *(["setting"] if varied else []), right=numbers)
     for each in found["members"]:
-        drop = "never" if each.get("drop") is None else str(each["drop"])
-        shown = [f"{each['plateau']:.4g}", drop] if "plateau" in each else ["-", "-"]
         setting = ", ".join(f"{key} = {value}" for key, value in each["overrides"].items())
         made.add_row(
             str(each["member"]),
             str(each["seed"]),
             f"{each['final']:.4g}",
-            *shown,
+            *_leap_cells(each["transitions"]),
             *([setting] if varied else []),
         )
     console().print(made)
-    note = found["transitions"]
-    say(f"drops are towards {found['floor']:.4g}" if note == "found" else note)
+
+
+def _leap_cells(transitions: list[dict[str, Any]]) -> tuple[str, str, str, str]:
+    """Of the largest leap: plateau, step, width; and how many there are."""
+    leaps = [each for each in transitions if not each["censored"]]
+    if not leaps:
+        level = transitions[0]["plateau"]
+        return "-" if level is None else f"{level:.4g}", "never", "-", "0"
+    most = max(leaps, key=lambda each: each["height"])
+    width = f"{most['width']:.3g}"
+    return f"{most['plateau']:.4g}", f"{most['step']:.5g}", width, str(len(leaps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,17 @@ from saltus.runs.layout import (
     LOCK,
     PROVENANCE,
     ShardFiles,
+    fixed_problems,
     is_run,
+    read_fixed,
     read_members,
     shard_files,
 )
 from saltus.runs.locks import is_held
 from saltus.runs.merge import Series, merge
 from saltus.runs.shard import Shard, size_of
-from saltus.transitions.drop import Drop, drops
+from saltus.transitions.offline import find
+from saltus.transitions.transition import Direction, Transition
 
 
 class Run:
@@ -40,14 +43,17 @@ class Run:
 
     @cached_property
     def experiment_yaml(self) -> str:
-        """The exact text of what ran."""
-        return self._read(EXPERIMENT).decode("utf-8", errors="replace")
+        """The exact text of what ran, as it stands in the file: `experiment` is proven."""
+        try:
+            return (self.path / EXPERIMENT).read_text("utf-8", errors="replace")
+        except OSError as error:
+            raise SaltusError(f"cannot read {self.path / EXPERIMENT}: {reason(error)}") from error
 
     @cached_property
     def experiment(self) -> dict[str, Any]:
         """The experiment as plain data."""
         try:
-            value = yaml.safe_load(self.experiment_yaml)
+            value = yaml.safe_load(read_fixed(self.path, EXPERIMENT).decode())
         except yaml.YAMLError as error:
             first = str(error).splitlines()[0]
             raise SaltusError(f"{self.path / EXPERIMENT} is damaged: {first}") from error
@@ -57,7 +63,7 @@ class Run:
     def provenance(self) -> dict[str, Any]:
         """Versions, platform, threads, code revision, time of creation."""
         try:
-            return json.loads(self._read(PROVENANCE))
+            return json.loads(read_fixed(self.path, PROVENANCE))
         except ValueError as error:
             raise SaltusError(f"{self.path / PROVENANCE} is damaged: it is not JSON") from error
 
@@ -86,7 +92,8 @@ class Run:
         """Where the run stands, read afresh each time.
 
         state: new, running (somebody holds a lock right now), interrupted, done or failed;
-        step: of the shard that is least far; steps: of the experiment, or None;
+        step: of the shard that is least far; steps: of the experiment, or None (where that is
+        damaged: of the shard that is farthest);
         diverged: {member: step}; seconds, instrument_seconds: summed over shards.
         """
         said = [shard.status for shard in self.shards]
@@ -101,17 +108,15 @@ class Run:
 
     @property
     def damage(self) -> list[str]:
-        """What could not be read of the metrics, one line per shard; a torn tail is common in a
-        run that was killed, and nothing to worry about: resuming cuts it off."""
-        return [
-            f"{shard.files.metrics.relative_to(self.path)}: {shard.log.damage}"
-            for shard in self.shards
-            if shard.log.damage
-        ]
+        """What cannot be read, or is not what was written, one line each; a torn tail is common
+        in a run that was killed, and nothing to worry about: resuming cuts it off. The content of
+        checkpoints is proven when they are read; `verify` reads them all."""
+        shards = [line for shard in self.shards for line in shard.damage]
+        return [*fixed_problems(self.path), *shards]
 
     def names(self) -> list[str]:
         """The names of all metrics that some shard has recorded, sorted."""
-        return sorted({name for shard in self.shards for name in shard.columns})
+        return sorted({name for shard in self.shards for name in shard.names})
 
     def series(self, name: str) -> Series:
         """A scalar metric: steps [S], values float64 [members, S]."""
@@ -121,10 +126,13 @@ class Run:
             raise SaltusError(f"metric {name} is not a scalar but has shape {shape}: use array")
         return Series(name, found.steps, found.values.astype(np.float64))
 
-    def transitions(self, name: str, floor: float = 0.0, **rule: Any) -> list[Drop]:
-        """Plateau level and drop step of each member in a scalar metric; see `transitions.drop`."""
+    def transitions(
+        self, name: str, direction: Direction = "down", changes: Sequence[float] = ()
+    ) -> list[tuple[Transition, ...]]:
+        """The leaps of each member in a scalar metric, or its censored transition; see
+        `transitions.offline`."""
         series = self.series(name)
-        return drops(series.steps, series.values, floor, **rule)
+        return [find(series.steps, values, direction, changes) for values in series.values]
 
     def array(self, name: str) -> Series:
         """Any metric: steps [S], values [members, S, *shape] in the type they were recorded in."""
@@ -141,9 +149,15 @@ class Run:
         """The parameters at `step` (None: the last), each [members, ...] in run order.
 
         Tensors under "state/" (the optimiser's) are left out. Every file is checked against the
-        chain before it is used.
+        chain before it is used. Raises SaltusError, also where the last one of a finished run is
+        gone: one before it is not what was asked for.
         """
         steps = self.checkpoints()
+        said = [shard.status for shard in self.shards]
+        done = all(status.get("state") == "done" for status in said)
+        if step is None and done and steps[-1:] != [max(status["step"] for status in said)]:
+            there = ", ".join(map(str, steps)) or "none"
+            raise SaltusError(f"{self.path} has lost its last checkpoint; allowed: {there}")
         if not steps or (step is not None and step not in steps):
             wanted = "checkpoint" if step is None else f"checkpoint of step {step}"
             there = ", ".join(map(str, steps)) or "none"
@@ -165,16 +179,14 @@ class Run:
         return "interrupted" if begun else "new"
 
     def _total_steps(self, said: list[dict[str, Any]]) -> int | None:
-        training = self.experiment.get("training")
-        nested = training.get("steps") if isinstance(training, dict) else None
-        candidates = [*(s.get("steps") for s in said), self.experiment.get("steps"), nested]
-        return next((steps for steps in candidates if isinstance(steps, int)), None)
-
-    def _read(self, name: str) -> bytes:
         try:
-            return (self.path / name).read_bytes()
-        except OSError as error:
-            raise SaltusError(f"cannot read {self.path / name}: {reason(error)}") from error
+            experiment = self.experiment
+        except SaltusError:  # how far a run is can be told without it, and no more
+            return max(1, *(shard.step for shard in self.shards))
+        training = experiment.get("training")
+        nested = training.get("steps") if isinstance(training, dict) else None
+        candidates = [*(s.get("steps") for s in said), experiment.get("steps"), nested]
+        return next((steps for steps in candidates if isinstance(steps, int)), None)
 
 
 def open_run(path: Path | str) -> Run:
