@@ -1,7 +1,11 @@
 """What happened: plateaus and the leaps that end them, and statistics over seeds."""
 
+from saltus.transitions.bootstrap import bootstrap_interval
 from saltus.transitions.drop import Drop, drops, first_crossing
 from saltus.transitions.intervals import Interval, mean_interval, median_interval, share_interval
+from saltus.transitions.power import MeanEffect, detectable, seeds_needed
+from saltus.transitions.power_share import ShareEffect
+from saltus.transitions.power_time import Spread, TimeEffect, fit_spread
 from saltus.transitions.survival import (
     LogRank,
     Survival,
@@ -22,12 +26,19 @@ __all__ = [
     "Drop",
     "Interval",
     "LogRank",
+    "MeanEffect",
     "Plateau",
+    "ShareEffect",
+    "Spread",
     "Survival",
+    "TimeEffect",
     "Times",
     "Transition",
+    "bootstrap_interval",
+    "detectable",
     "drops",
     "first_crossing",
+    "fit_spread",
     "kaplan_meier",
     "largest",
     "leap_probability",
@@ -39,6 +50,7 @@ __all__ = [
     "median_time",
     "restricted_mean",
     "restricted_mean_difference",
+    "seeds_needed",
     "share_interval",
     "times_of",
 ]

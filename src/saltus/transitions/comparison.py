@@ -6,12 +6,13 @@ consideration" (1966).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from saltus.errors import SaltusError
 from saltus.transitions.intervals import Interval
@@ -69,9 +70,7 @@ def log_rank(*groups: Times) -> LogRank:
     p = float(chi2.sf(statistic, len(groups) - 1))
     if pooled.count > SMALL:
         return LogRank(statistic, p, None)
-    sizes = [each.count for each in groups]
-    everything = len(groups) == 2 and comb(pooled.count, sizes[0]) <= ENUMERATED
-    relabelled = _all_pairs(pooled.count, sizes[0]) if everything else _sampled(sizes)
+    relabelled, everything = relabellings([each.count for each in groups])
     found = _statistics(pooled, _membership(relabelled, len(groups)))
     as_large = int((found >= statistic * (1 - 1e-9) - 1e-12).sum())
     more = 0 if everything else 1
@@ -106,6 +105,18 @@ def median_difference(
     high = np.quantile(np.nan_to_num(apart, nan=np.inf, posinf=np.inf, neginf=-np.inf), 1 - tail,
                        method="higher")  # fmt: skip
     return Interval(estimate, float(low), float(high), total, confidence)
+
+
+def relabellings(sizes: Sequence[int]) -> tuple[Int[np.ndarray, "labelling seed"], bool]:
+    """Labels of groups of these sizes: every way to give them, or 10,000 ways; and which of both.
+
+    All of them for two groups where that is at most 50,000 ways, otherwise from a fixed stream.
+    """
+    if len(sizes) == 2 and comb(sum(sizes), sizes[0]) <= ENUMERATED:
+        return _all_pairs(sum(sizes), sizes[0]), True
+    generator = np.random.Generator(np.random.Philox(key=2))
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    return generator.permuted(np.tile(labels, (SAMPLED, 1)), axis=1), False
 
 
 def _statistics(
@@ -143,10 +154,3 @@ def _all_pairs(count: int, first: int) -> np.ndarray:
     labels = np.ones((len(chosen), count), dtype=np.int64)
     np.put_along_axis(labels, chosen, 0, axis=1)
     return labels
-
-
-def _sampled(sizes: list[int]) -> np.ndarray:
-    """Random labellings with groups of these sizes."""
-    generator = np.random.Generator(np.random.Philox(key=2))
-    labels = np.repeat(np.arange(len(sizes)), sizes)
-    return generator.permuted(np.tile(labels, (SAMPLED, 1)), axis=1)
