@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import saltus
-from saltus.cli import flow, listing, read, reproduce, train, write
+from saltus.cli import compare, flow, listing, read, reproduce, train, write
 from saltus.errors import SaltusError, unknown
 
 # Newer versions of Typer hold a copy of click, older ones import it; this finds either.
@@ -43,6 +43,7 @@ for verb in (
     read.query,
     read.verify,
     write.report,
+    compare.compare,
     write.figure,
     write.export,
 ):

@@ -1,0 +1,127 @@
+"""`saltus compare`: groups of seeds side by side, as numbers and as one HTML page.
+
+Read `compare_groups.py` (what is compared), `compare_leaps.py` and `compare_effects.py` (what is
+computed) before `compare_page.py` (what is shown).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from saltus.errors import SaltusError, unknown
+from saltus.report.compare_differences import differences, experiment_of
+from saltus.report.compare_effects import MetricEffect, effects_of, shared_names
+from saltus.report.compare_forest import Forest, forest_of, write_forest
+from saltus.report.compare_groups import groups_of_sides, notes_of, sides_of
+from saltus.report.compare_leaps import LeapComparison, leaps_of
+from saltus.report.compose import caption
+from saltus.report.detected import leap_mark
+from saltus.report.figure import Figure, Panel
+from saltus.report.gather import LEAP_NOTE, Group, panel_of
+from saltus.report.parts import families_of
+from saltus.report.text import slug
+from saltus.transitions.transition import Direction
+
+__all__ = ["Comparison", "compare", "groups_of_sides", "sides_of", "write_figures", "write_page"]
+
+LOSS = "loss/train"
+SUFFIXES = (".svg", ".pdf", ".png")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that is known of the groups' difference; the first group is the reference."""
+
+    groups: list[Group]
+    names: list[str]  # of the series that all groups have
+    leaps: LeapComparison | None  # None: not all groups have the loss, and no series was named
+    effects: list[MetricEffect]
+    differing: dict[str, list[str]]  # field of the experiments → its value in each group
+    notes: list[str]
+    at_end: bool
+
+    def forest(self) -> Forest | None:
+        """Standardised effects on all metrics; None where none has a size."""
+        return forest_of(self.effects, self.groups[0].label)
+
+    def figures(self) -> list[Figure]:
+        """Survival curves, then fans of every shared series, one figure per family."""
+        found = [self.leaps.figure()] if self.leaps else []
+        loss = [LOSS] if LOSS in self.names else []
+        for title, names in ({"Training loss": loss} | families_of(self.names)).items():
+            panels = [panel_of(self.groups, name) for name in names]
+            drawn = [self._marked(panel) for panel in panels if panel is not None]
+            notes = []
+            if any(panel.marks for panel in drawn):
+                notes = [LEAP_NOTE]
+            if drawn:
+                found.append(Figure(title, tuple(drawn), caption(drawn, *notes)))
+        return found
+
+    def _marked(self, panel: Panel) -> Panel:
+        """With the leaps of each group, where this is the series that leaps."""
+        if self.leaps is None or panel.name != self.leaps.series:
+            return panel
+        marks = [leap_mark(each.found, each.group.color) for each in self.leaps.groups]
+        return replace(panel, marks=tuple(marks))
+
+
+def compare(
+    groups: Sequence[Group],
+    series: str | None = None,
+    direction: Direction = "down",
+    at_end: bool = False,
+) -> Comparison:
+    """Compare groups of seeds with the first of them.
+
+    `series` is where leaps are looked for (None: the training loss, if all groups have it), and
+    `direction` which way they go. Metrics are compared at the last reading that all groups have
+    got to, or with `at_end` each at its own end. Raises SaltusError where the groups have no series
+    in common, or not this one.
+    """
+    groups = list(groups)
+    names = shared_names(groups)
+    if not names:
+        raise SaltusError(f"compare: {_labels(groups)} have no series in common")
+    if series is not None and series not in names:
+        raise SaltusError(f"--series: {unknown('series of all groups', series, names)}")
+    chosen = series or (LOSS if LOSS in names else None)
+    return Comparison(
+        groups,
+        names,
+        leaps_of(groups, chosen, direction) if chosen else None,
+        effects_of(groups, at_end),
+        differences([experiment_of(group) for group in groups]),
+        notes_of(groups),
+        at_end,
+    )
+
+
+def write_page(comparison: Comparison, path: Path, command: str) -> Path:
+    """One self-contained HTML file; `command` is the line that makes it again."""
+    from saltus.report.compare_page import comparison_page
+    from saltus.report.save import save
+
+    return save(path, comparison_page(comparison, command).encode())
+
+
+def write_figures(comparison: Comparison, folder: Path) -> list[Path]:
+    """Every figure of the page as FOLDER/1-title.svg, .pdf and .png."""
+    from saltus.report import publication
+
+    figures, forest = comparison.figures(), comparison.forest()
+    written = [
+        publication.write(figure, folder / f"{number}-{slug(figure.title)}{suffix}")
+        for number, figure in enumerate(figures, 1)
+        for suffix in SUFFIXES
+    ]
+    if forest is not None:
+        stem = f"{len(figures) + 1}-{slug(forest.title)}"
+        written += [write_forest(forest, folder / f"{stem}{suffix}") for suffix in SUFFIXES]
+    return written
+
+
+def _labels(groups: Sequence[Group]) -> str:
+    return ", ".join(group.label for group in groups)

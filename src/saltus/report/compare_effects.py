@@ -1,0 +1,111 @@
+"""The effect on every metric that groups of seeds share: their readings at the end, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+
+import numpy as np
+from jaxtyping import Float, Real
+from numpy import ndarray
+
+from saltus.report.clock import clock_of
+from saltus.report.figure import STEP
+from saltus.report.gather import Group, read_series, scalar_names
+from saltus.transitions.effects import Effect, effect, holm
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One value per seed of a group: of a metric, at one step (or time of a gradient flow)."""
+
+    seeds: tuple[int, ...]
+    values: Float[ndarray, " seed"]
+    at: float
+
+
+@dataclass(frozen=True)
+class MetricEffect:
+    """What a metric is in the reference and in another group, and the difference."""
+
+    metric: str  # the name of the series
+    group: Group  # the one that is compared with the reference
+    at: tuple[float, float]  # where the reference and the group were read
+    effect: Effect
+    adjusted: float  # Holm's p over all metrics and groups of the comparison
+
+    @property
+    def size(self) -> float:
+        """|g| for sorting: what has none comes last."""
+        size = abs(self.effect.standardised.estimate)
+        return size if isfinite(size) else -1.0
+
+
+def effects_of(groups: Sequence[Group], at_end: bool = False) -> list[MetricEffect]:
+    """Every group against the first one on every metric they share; the largest |g| first.
+
+    Each metric is read where all groups have got to: at the last reading that is not later than
+    the shortest of their budgets, so that no group is ahead for having trained longer. With
+    `at_end` each group is read at its own end. Groups of the same seeds are compared pair by pair.
+    """
+    found: list[MetricEffect] = []
+    for name in shared_names(groups):
+        reference, *others = readings(groups, name, at_end)
+        for group, reading in zip(groups[1:], others, strict=True):
+            paired = set(reading.seeds) == set(reference.seeds)
+            values = [_by_seed(each) if paired else each.values for each in (reference, reading)]
+            at = (reference.at, reading.at)
+            found.append(MetricEffect(name, group, at, effect(*values, paired=paired), np.nan))
+    adjusted = holm([each.effect.p for each in found])
+    found = [replace(each, adjusted=p) for each, p in zip(found, adjusted, strict=True)]
+    strongest: dict[str, float] = {}
+    for each in found:
+        strongest[each.metric] = max(strongest.get(each.metric, -1.0), each.size)
+    return sorted(found, key=lambda each: -strongest[each.metric])  # stable: groups in their order
+
+
+def shared_names(groups: Sequence[Group]) -> list[str]:
+    """Scalar series that every group has at least one reading of, losses first."""
+    names = [scalar_names(run) for run in {g.run.path: g.run for g in groups}.values()]
+    common = set(names[0]).intersection(*names[1:])
+    return [
+        name
+        for name in names[0]
+        if name in common and all(read_series(group.run, name) for group in groups)
+    ]
+
+
+def readings(groups: Sequence[Group], name: str, at_end: bool = False) -> list[Reading]:
+    """Each group's values of a series at the end of what all groups have, or at its own end."""
+    series = [group.run.series(name) for group in groups]
+    places = positions(groups, [each.steps for each in series])
+    last = min(float(each[-1]) for each in places)
+    found = []
+    for group, each, x in zip(groups, series, places, strict=True):
+        # Moments of two flows are computed by the same formula but for rounding.
+        known = len(x) if at_end else int(np.searchsorted(x, last + 1e-9 * abs(last), "right"))
+        place = max(known, 1) - 1  # a group that was first read later than that: its first
+        rows = list(group.places)
+        seeds = tuple(int(seed) for seed in group.run.seeds[rows])
+        found.append(Reading(seeds, each.values[rows, place], float(x[place])))
+    return found
+
+
+def positions(
+    groups: Sequence[Group], steps: Sequence[Real[ndarray, " _"]]
+) -> list[Real[ndarray, " _"]]:
+    """Where the readings of each group stand: times of gradient flows if all are on one clock."""
+    if axis_of(groups)[0] == STEP:
+        return list(steps)
+    return [clock_of(group.run).at(own) for group, own in zip(groups, steps, strict=True)]
+
+
+def axis_of(groups: Sequence[Group]) -> tuple[str, bool]:
+    """The label of the groups' common x axis, and whether it is logarithmic."""
+    clocks = {(clock.label, clock.log) for clock in (clock_of(group.run) for group in groups)}
+    return clocks.pop() if len(clocks) == 1 else (STEP, False)
+
+
+def _by_seed(reading: Reading) -> Float[ndarray, " seed"]:
+    return reading.values[np.argsort(reading.seeds, kind="stable")]
