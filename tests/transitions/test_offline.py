@@ -1,5 +1,7 @@
 """The detector on series whose answer is known: closed forms, invariances, and what is no leap."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -102,7 +104,7 @@ def test_the_steps_of_a_staircase_are_leaps_of_their_own():
     found = leaps(values)
     assert [each.step for each in found] == pytest.approx(centres, abs=6)
     assert [each.plateau.level for each in found] == pytest.approx([3, 2, 1], abs=0.05)
-    assert all(one.end <= two.onset for one, two in zip(found, found[1:], strict=False))
+    assert all(one.end <= two.onset for one, two in pairwise(found))
 
 
 def test_the_fall_at_the_start_is_no_leap_but_the_one_after_the_plateau_is():
@@ -162,7 +164,7 @@ def test_what_falls_when_the_learning_rate_is_cut_is_no_leap():
 
 
 def test_a_fall_in_the_last_points_may_still_recover():
-    assert not leaps(np.where(AT > 970, 0.0, 1.0) + 0.01 * noise(5))
+    assert not leaps(np.where(AT > 975, 0.0, 1.0) + 0.01 * noise(5))
     (found,) = leaps(np.where(AT > 900, 0.0, 1.0) + 0.01 * noise(5))
     assert found.step == pytest.approx(900.5, abs=1)
 

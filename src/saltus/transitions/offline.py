@@ -38,7 +38,7 @@ SHARPEST_RAMP = 1.0  # the plateau is longer than this times the leap
 BLOCKS = 4  # into which the stretch before a leap is divided
 GAPS = (0.0, 0.5, 1.0)  # lengths of a leap that are tried, in stretches before it
 MOST = 0.75  # of the points on either side of the middle of a leap
-LASTING = 0.05  # of the series: how long a new level must have been seen
+LASTING = 0.03  # of the series: how long either level must have been seen
 NEAR = 3  # points around a change of the learning rate that a leap may be due to it
 
 
@@ -201,7 +201,7 @@ def accepted(series: Float[ndarray, " point"], shape: Shape, least: float) -> bo
 
 def significant(series: Float[ndarray, " point"], shape: Shape) -> bool:
     """Whether the levels before and after differ by more than slow and quick noise explain."""
-    block = min(int(shape.onset) - shape.start, len(series) - shape.flat, len(series) // 8) // 2
+    block = min(int(shape.onset) - shape.start, len(series) - shape.flat, len(series) // 16) // 2
     block = max(1, block)
     medians = block_medians(series, block)
     error = block_spread(series, medians, block)
@@ -215,7 +215,7 @@ def lasting(series: Float[ndarray, " point"], shape: Shape) -> bool:
     A fall in the last points of a series may be a spike.
     """
     middle, half = shape.level - shape.height / 2, round(shape.half)
-    if len(series) - half < max(LASTING * len(series), BLOCKS):
+    if min(half, len(series) - half) < max(LASTING * len(series), 2 * BLOCKS):
         return False
     smooth = smoothed(series, shape)
     above, below = smooth[: half + 1] > middle, smooth[half:] < middle

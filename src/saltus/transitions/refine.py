@@ -1,4 +1,4 @@
-"""The shape of a fall whose whereabouts are known: its levels, and where it crosses 10, 50, 90 %."""
+"""The shape of a fall whose whereabouts are known: its levels, and where it is 10, 50, 90 % done."""
 
 from __future__ import annotations
 
