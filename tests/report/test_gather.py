@@ -5,6 +5,7 @@ import pytest
 
 from saltus.report import gather
 from saltus.tasks.moving_window_sum import MovingWindowSum
+from saltus.transitions import Transition, largest
 
 
 def test_the_loss_has_closed_forms_and_the_leap(make_run):
@@ -14,9 +15,32 @@ def test_the_loss_has_closed_forms_and_the_leap(make_run):
     first = figure.panels[0]
     assert {level.label: level.value for level in first.levels} == MovingWindowSum().levels()
     (mark,) = first.marks
+    found = [largest(each) for each in run.transitions("loss/train")]
+    assert mark.each == tuple(sorted(each.step for each in found))
+    assert (mark.label, mark.median) == ("leap", np.median([each.step for each in found]))
+    assert mark.span == (np.median([e.onset for e in found]), np.median([e.end for e in found]))
+    assert mark.median == pytest.approx(33, abs=1)  # they leap at 30, 32, 34 and 36
+    assert "ticks below: each seed's leap" in figure.caption
+
+
+def test_without_a_leap_the_marks_are_those_of_the_accuracy(make_run, monkeypatch):
+    run = make_run()
+    monkeypatch.setattr(type(run), "transitions", lambda *_: [(Transition(None, 60.0),)] * 4)
+    (mark,) = gather.loss_figure({"baseline": run}).panels[0].marks
     accuracy = run.series("evaluation/accuracy")
     reached = [accuracy.steps[row.argmax()] for row in accuracy.values >= 0.5]
+    assert mark.label == "half right"
     assert sorted(reached) == list(mark.each) and mark.median == np.median(reached)
+
+
+def test_half_right_stands_on_the_accuracy_of_a_single_group(make_run):
+    run = make_run()
+    names = ["loss/train", "evaluation/accuracy"]
+    alone = gather.series_figure({"a": run}, names, "t")
+    assert [[mark.label for mark in panel.marks] for panel in alone.panels] == [[], ["half right"]]
+    assert gather.HALF_NOTE in alone.caption
+    both = gather.series_figure({"a": run, "b": run}, names, "t")
+    assert not any(panel.marks for panel in both.panels)
 
 
 def test_a_leap_that_most_seeds_never_made_has_no_median(make_run):
@@ -77,7 +101,8 @@ def test_a_run_that_follows_a_flow_is_drawn_over_its_time(make_run):
     np.testing.assert_allclose(panel.curves[0].fan.x, np.geomspace(0.6, 600, 60))
     (mark,) = panel.marks
     step = gather.loss_figure({"a": make_run("steps")}).panels[0].marks[0].median
-    assert mark.median == pytest.approx(np.geomspace(0.6, 600, 60)[round(step) - 1])
+    moments = np.insert(np.geomspace(0.6, 600, 60), 0, 0.0)
+    assert mark.median == pytest.approx(np.interp(step, np.arange(61), moments), rel=0.01)
     even = gather.loss_figure({"a": make_run("even", changes=flow())}).panels[0]
     assert not even.x_log and even.curves[0].fan.x[-1] == 600
 

@@ -98,7 +98,7 @@ def test_the_maps_travel_in_the_page(page):
 def test_every_figure_has_a_caption_with_its_seeds(page):
     figures = [a for name, a in page.elements if name == "figure"]
     captions = [text for where, text in page.texts if where == "figcaption"]
-    assert len(figures) == len(captions) == 3
+    assert len(figures) == len(captions) == 4
     assert all("4 seeds" in text for text in captions)
 
 
@@ -112,9 +112,9 @@ def drawn(make_report, composed, tmp_path):
 def test_composed_figures_take_the_place_of_the_automatic_ones(drawn):
     headings = [text for where, text in drawn.texts if where in {"h3", "h4"}]
     assert headings[:4] == ["The ledger", "The paper's figures", "Loss, by class", "Scores"]
-    assert not any("loss" in text for text in headings[4:])
+    assert headings[4:6] == ["When it leaps", "Attention over training"]
     captions = [text for where, text in drawn.texts if where == "figcaption"]
-    assert len(captions) == 3 and all("6 seeds" in text for text in captions[:2])
+    assert len(captions) == 4 and all("6 seeds" in text for text in captions[:2])
 
 
 def test_composed_figures_name_axes_events_levels_and_dashed_lines(drawn):
@@ -122,7 +122,7 @@ def test_composed_figures_name_axes_events_levels_and_dashed_lines(drawn):
     for part in ("time τ", "step size η", "all right: ", "T₁: ", "5 of 6 seeds", "R* 0.5",
                  "limit", "slope 1", "M[1,2]", "nats"):  # fmt: skip
         assert part in text
-    assert "training step" not in text.partition("What it cost")[0].partition("Scores")[2]
+    assert "training step" not in text.partition("When it leaps")[0].partition("Scores")[2]
     kinds = [a.get("class") for name, a in drawn.elements if name == "path"]
     for kind in ("dots", "dots few", "reference k0", "reference ink", "leap", "rug", "level"):
         assert kind in kinds
@@ -131,12 +131,14 @@ def test_composed_figures_name_axes_events_levels_and_dashed_lines(drawn):
 
 
 def test_the_readout_knows_the_axis_of_every_panel(drawn):
-    first, second = drawn.data("readout")
+    first, second, leaps = drawn.data("readout")
     (losses,) = first["panels"]
     assert (losses["name"], losses["log"]) == ("time τ", True)
     assert (losses["low"], losses["high"]) == pytest.approx((0.1, 1000))
     assert [each["color"] for each in losses["curves"]] == ["k0", "k1", "k2", "k3", "k6"]
     assert [panel["name"] for panel in second["panels"]] == ["time τ", "step size η"]
+    (survival,) = leaps["panels"]
+    assert (survival["name"], len(survival["stairs"][0]["times"])) == ("step", 4)
     paths = [a["d"] for name, a in drawn.elements if name == "path"]
     assert all(re.fullmatch(r"[MLHVCScslhvz0-9 .\-]+", path) for path in paths)
 

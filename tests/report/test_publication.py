@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from saltus.errors import SaltusError
-from saltus.report import gather, publication, style, write_figure, write_study_figures
+from saltus.report import (
+    gather,
+    publication,
+    style,
+    write_figure,
+    write_run_figures,
+    write_study_figures,
+)
 from saltus.report.axes import value_axis, x_axes
 from saltus.report.svg import readout
 from saltus.studies.loss_plateau import STUDY
@@ -66,14 +73,33 @@ def test_composed_figures_are_drawn_on_the_same_axes(make_run, composed):
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".pdf"])
-def test_the_figures_of_a_study_are_files(make_run, composed, tmp_path, suffix):
+def test_every_figure_of_a_study_is_a_file(make_run, composed, tmp_path, suffix):
     study, arms = replace(STUDY, figures=composed), {"baseline": make_run()}
-    paths = write_study_figures(study, arms, tmp_path / "figures", suffix)
-    assert [path.name for path in paths] == [f"1-loss-by-class{suffix}", f"2-scores{suffix}"]
-    assert all(path.stat().st_size > 1000 for path in paths)
-    assert write_study_figures(STUDY, arms, tmp_path) == []  # it composes none
+    written = write_study_figures(study, arms, tmp_path / "figures", [suffix])
+    names = [path.name for each in written for path in each.paths]
+    assert names == [
+        f"1-loss-by-class{suffix}",
+        f"2-scores{suffix}",
+        f"3-seeds-still-before-the-leap-of-the-training-loss{suffix}",
+        f"4-headline-series{suffix}",
+        f"5-attention-over-training{suffix}",
+    ]
+    assert all(path.stat().st_size > 1000 for each in written for path in each.paths)
     with pytest.raises(SaltusError, match="figures of loss-plateau: arm baseline was not run"):
         write_study_figures(study, {}, tmp_path)
+
+
+def test_every_figure_of_a_run_is_a_file_in_every_format(make_run, tmp_path):
+    written = write_run_figures(make_run(), tmp_path)
+    assert [each.title for each in written] == [
+        "Training loss",
+        "Seeds still before the leap of the training loss",
+        "Series",
+        "Attention over training",
+    ]
+    assert {path.suffix for each in written for path in each.paths} == {".svg", ".pdf", ".png"}
+    first = str(written[0])
+    assert first.endswith("1-training-loss.svg, .pdf, .png: Training loss")
 
 
 def test_names_that_cannot_be_drawn(make_run, tmp_path):

@@ -60,7 +60,7 @@ def test_colours_are_given_or_dealt():
 def test_the_caption_counts_seeds_and_those_that_never_leapt():
     figure = survival_figure({"slow": SLOW, "fast": FAST}, "leap of the loss", x_label="time τ")
     for part in (
-        "slow: 5 seeds, 2 never",
+        "slow: 5 seeds, 2 of them never",
         "fast: 4 seeds, all of them",
         "95 %",
         "leap of the loss",

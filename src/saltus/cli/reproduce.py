@@ -25,6 +25,7 @@ from saltus.cli.output import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from saltus.report import FigureFiles
     from saltus.studies import Finding, Quantity
     from saltus.studies.reproduce import StudyOutcome
 
@@ -45,7 +46,7 @@ def reproduce(
     ] = None,
     figures: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the papers' figures there, as SVG, PDF and PNG."),
+        typer.Option(metavar="DIR", help="Write every figure there, as SVG, PDF and PNG."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train anew, whatever is there.")] = False,
     json: Json = False,
@@ -89,7 +90,7 @@ def reproduce(
     drawn = [] if figures is None else draw_figures(outcomes, figures)
     if json:
         found = {"studies": [document(outcome) for outcome in outcomes], "report": path}
-        print_json(found | {"figures": drawn})
+        print_json(found | {"figures": [path for each in drawn for path in each.paths]})
     else:
         for each in drawn:
             say(f"figure: {each}")
@@ -99,17 +100,15 @@ def reproduce(
             raise Failed(f"{outcome.study.name}/{arm.arm} failed: {arm.error}")
 
 
-def draw_figures(outcomes: Sequence[StudyOutcome], folder: Path) -> list[Path]:
-    """The figures of every study that has some, into FOLDER/STUDY, in three formats."""
+def draw_figures(outcomes: Sequence[StudyOutcome], folder: Path) -> list[FigureFiles]:
+    """The figures of every study into FOLDER/STUDY, in page order, in three formats."""
     from saltus.report import write_study_figures
 
     return [
-        path
+        files
         for outcome in outcomes
-        if outcome.study.figures is not None
-        for suffix in (".svg", ".pdf", ".png")
-        for path in write_study_figures(
-            outcome.study, outcome.arms, folder / outcome.study.name, suffix
+        for files in write_study_figures(
+            outcome.study, outcome.arms, folder / outcome.study.name
         )
     ]
 

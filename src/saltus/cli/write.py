@@ -18,21 +18,33 @@ def report(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="[report.html in the run's directory]"),
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write every figure there too, as SVG, PDF and PNG."),
+    ] = None,
     root: Root = Path("runs"),
     json: Json = False,
 ) -> None:
     """Write one offline HTML page about a run.
 
-    Curves over seeds, attention maps, cost, and the exact experiment.
+    Curves over seeds, when they leap, attention maps, cost, and the exact experiment.
 
     \b
     Example:
       saltus report runs/my-experiment -o my-experiment.html
     """
-    from saltus.report import write_run_report
+    from saltus.report import write_run_figures, write_run_report
 
     run = find_run(name, root)
-    _wrote(write_run_report(run, output or run.path / "report.html"), json)
+    path = write_run_report(run, output or run.path / "report.html")
+    if figures is None:
+        return _wrote(path, json)
+    drawn = write_run_figures(run, figures)
+    if json:
+        return print_json({"file": path, "figures": [p for each in drawn for p in each.paths]})
+    for each in drawn:
+        say(f"figure: {each}")
+    say(f"report: {path}")
 
 
 def figure(

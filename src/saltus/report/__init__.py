@@ -1,8 +1,8 @@
 """What people see: the report of a study or a run as one HTML file, and figures for papers.
 
 Read `figure.py` first (a figure as data), then `compose.py` and `gather.py` (from arrays and from
-runs to figures), `svg.py` and `publication.py` (the two ways to draw one), and `sections.py` (what
-a report consists of).
+runs to figures), `survival.py` and `leaps.py` (when it leaps), `svg.py` and `publication.py` (the
+two ways to draw one), `parts.py` (what a report shows, in order) and `sections.py` (the report).
 """
 
 from __future__ import annotations
@@ -12,23 +12,20 @@ from pathlib import Path
 
 from saltus.errors import SaltusError
 from saltus.report import gather
+from saltus.report.files import FigureFiles, write_figures
 from saltus.report.page import page
+from saltus.report.parts import run_parts, study_parts
 from saltus.report.save import save
-from saltus.report.sections import (
-    StudyReport,
-    contents,
-    figures_of,
-    run_sections,
-    study_section,
-)
-from saltus.report.text import slug
+from saltus.report.sections import StudyReport, contents, run_sections, study_section
 from saltus.runs import Run
 from saltus.studies import Study
 
 __all__ = [
+    "FigureFiles",
     "StudyReport",
     "write_figure",
     "write_report",
+    "write_run_figures",
     "write_run_report",
     "write_study_figures",
 ]
@@ -59,18 +56,25 @@ def write_figure(run_or_arms: Run | Mapping[str, Run], names: Sequence[str], pat
 
 
 def write_study_figures(
-    study: Study, arms: Mapping[str, Run], folder: Path, suffix: str = ".pdf"
-) -> list[Path]:
-    """The figures that a study composes, as files of one kind: FOLDER/1-loss-by-class.pdf, ….
+    study: Study,
+    arms: Mapping[str, Run],
+    folder: Path,
+    suffixes: Sequence[str] = (".svg", ".pdf", ".png"),
+) -> list[FigureFiles]:
+    """Every figure of a study's report as files, in page order: FOLDER/1-loss-by-class.pdf, ….
 
     Raises SaltusError where an arm or a series that a figure needs is missing.
     """
-    from saltus.report import publication
+    parts = study_parts(study, arms)
+    for part in parts:
+        if part.missing:
+            raise SaltusError(f"figures of {study.name}: {part.missing}")
+    return write_figures([figure for part in parts for figure in part.figures], folder, suffixes)
 
-    found, missing = figures_of(study, arms)
-    if missing:
-        raise SaltusError(f"figures of {study.name}: {missing}")
-    return [
-        publication.write(figure, folder / f"{number}-{slug(figure.title)}{suffix}")
-        for number, figure in enumerate(found, 1)
-    ]
+
+def write_run_figures(
+    run: Run, folder: Path, suffixes: Sequence[str] = (".svg", ".pdf", ".png")
+) -> list[FigureFiles]:
+    """Every figure of a run's report as files, in page order."""
+    figures = [figure for part in run_parts(run) for figure in part.figures]
+    return write_figures(figures, folder, suffixes)

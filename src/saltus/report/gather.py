@@ -11,6 +11,7 @@ from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.report.clock import clock_of
 from saltus.report.compose import caption, curve, mark
+from saltus.report.detected import detected, leap_mark
 from saltus.report.figure import STEP, Curve, Figure, Level, Mark, Panel
 from saltus.report.names import is_scaleless, title_of, unit_of
 from saltus.runs import Run, Series
@@ -21,6 +22,14 @@ Arms = Mapping[str, Run]
 LOSSES = ("loss/train", "evaluation/loss")
 ACCURACY = "evaluation/accuracy"
 DECADES_FOR_LOG = 2.0
+LEAP_NOTE = (
+    "Dotted vertical: the median over seeds of the leap's middle; shade: from the median onset to "
+    "the median end; ticks below: each seed's leap."
+)
+HALF_NOTE = (
+    "Dotted vertical: the median step at which half of the answer tokens are right; ticks below: "
+    "each seed's."
+)
 
 
 @dataclass(frozen=True)
@@ -54,32 +63,45 @@ def groups_of(arms: Arms) -> dict[str, list[Group]]:
 
 
 def loss_figure(arms: Arms, name: str = "loss/train") -> Figure | None:
-    """The training loss, one panel per arm, with closed forms and the leap; None without a loss."""
-    panels = []
+    """The training loss, one panel per arm, with closed forms and the leap; None without a loss.
+
+    Where no seed of any arm leapt, the marks are those of the accuracy, if it was read.
+    """
+    panels, by_leap = [], {}
     for arm, groups in groups_of(arms).items():
         panel = panel_of(groups, name)
         if panel is not None:
-            marks = tuple(mark for group in groups if (mark := half_accuracy(group)))
+            found = {group.label: detected(group.run, group.places, name) for group in groups}
+            by_leap |= {label: leaps for label, leaps in found.items() if leaps and leaps.any}
             title = arm if len(arms) > 1 else panel.title
-            panels.append(replace(panel, title=title, marks=marks))
+            panels.append((replace(panel, title=title), groups, found))
     if not panels:
         return None
+    drawn = []
+    for panel, groups, found in panels:
+        marks = [half_accuracy(group) for group in groups]
+        if by_leap:
+            marks = [leap_mark(each, g.color) if (each := found[g.label]) else None for g in groups]
+        drawn.append(replace(panel, marks=tuple(mark for mark in marks if mark)))
     notes = []
-    if any(panel.levels for panel in panels):
+    if any(panel.levels for panel in drawn):
         notes.append("Dashed: closed forms of the task.")
-    if any(panel.marks for panel in panels):
-        notes.append(
-            "Vertical: the median step at which half of the answer tokens are right; "
-            "ticks below: each seed's."
-        )
-    return Figure(title_of(name), tuple(panels), caption(panels, *notes), shared=True)
+    if by_leap:
+        notes.append(LEAP_NOTE)
+    elif any(panel.marks for panel in drawn):
+        notes.append(HALF_NOTE)
+    return Figure(title_of(name), tuple(drawn), caption(drawn, *notes), shared=True)
 
 
 def series_figure(arms: Arms, names: Iterable[str], title: str) -> Figure | None:
     """One panel per series with all arms laid over each other; None where no arm has any."""
     everyone = [group for groups in groups_of(arms).values() for group in groups]
     panels = [panel for name in names if (panel := panel_of(everyone, name))]
-    return Figure(title, tuple(panels), caption(panels)) if panels else None
+    notes = []
+    if len(everyone) == 1 and (half := half_accuracy(everyone[0])):
+        panels = [replace(p, marks=(half,)) if p.name == ACCURACY else p for p in panels]
+        notes = [HALF_NOTE] if any(panel.marks for panel in panels) else []
+    return Figure(title, tuple(panels), caption(panels, *notes)) if panels else None
 
 
 def scalar_names(run: Run) -> list[str]:

@@ -23,6 +23,8 @@ from saltus.report.axes import (
     x_axes,
 )
 from saltus.report.figure import Curve, Figure, Mark, Panel, Stairs, reference_colors
+from saltus.report.map_figure import MapFigure
+from saltus.report.publication_maps import draw_maps
 from saltus.report.save import save
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 SUFFIXES = (".svg", ".pdf", ".png")
-SOFT = "#555b66"
+SOFT = style.SOFT
 SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 8,
@@ -55,14 +57,14 @@ TICKS = 4  # wanted along x
 LABEL_GAP = 0.07  # of a panel's height, between the labels of two levels
 
 
-def render(figure: Figure, suffix: str) -> bytes:
+def render(figure: Figure | MapFigure, suffix: str) -> bytes:
     """The figure as a file of that kind. Raises SaltusError for another suffix."""
     if suffix not in SUFFIXES:
         raise SaltusError(f"figure: suffix '{suffix}' is not allowed: {', '.join(SUFFIXES)}")
     from matplotlib import rc_context
 
     with rc_context(SETTINGS):
-        drawing = draw(figure)
+        drawing = draw_maps(figure) if isinstance(figure, MapFigure) else draw(figure)
         file = io.BytesIO()
         undated: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
         drawing.savefig(
@@ -214,7 +216,7 @@ def draw_stairs(axes: Axes, stairs: Sequence[Stairs], x: Axis) -> None:
             )  # fmt: skip
 
 
-def write(figure: Figure, path: Path) -> Path:
+def write(figure: Figure | MapFigure, path: Path) -> Path:
     """Write the figure to `path`; the suffix chooses the kind."""
     return save(path, render(figure, path.suffix.lower()))
 

@@ -82,7 +82,7 @@ def caption(times: Mapping[str, Times], label: str) -> str:
 
 def _never(times: Times) -> str:
     never = times.count - times.leaps
-    return "all of them" if not never else f"{never} never"
+    return "all of them" if not never else f"{never} of them never"
 
 
 def _far(times: Mapping[str, Times]) -> bool:

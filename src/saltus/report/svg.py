@@ -74,11 +74,11 @@ def draw_legend(panels: Sequence[Panel]) -> Markup | None:
     if len(curves) + len(dashed) < 2:
         return None
     items = [
-        tag("li", _swatch(style.dash(color)), label, class_=style.css_class(color))
+        tag("li", swatch(style.dash(color)), label, class_=style.css_class(color))
         for label, color in curves.items()
     ]
     items += [
-        tag("li", _swatch(DASHED), label, class_=style.css_class(color))
+        tag("li", swatch(DASHED), label, class_=style.css_class(color))
         for label, color in dashed.items()
     ]
     return tag("ul", items, class_="legend")
@@ -242,6 +242,7 @@ def _mark_label(mark: Mark, panel: Panel, x: Axis, row: int, flipped: bool) -> M
     return tag("span", text, who, class_=f"{side} {color}", style=where)
 
 
-def _swatch(dashes: str) -> Markup:
+def swatch(dashes: str) -> Markup:
+    """A short line as the curves are drawn, for legends."""
     stroke = tag("path", d="M0 4H22", class_="median", stroke_dasharray=dashes or None)
     return tag("svg", stroke, viewBox="0 0 22 8", width="22", height="8", aria_hidden="true")

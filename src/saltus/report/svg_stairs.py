@@ -13,7 +13,7 @@ from saltus.report.markup import Markup, tag
 from saltus.report.paths import band_path, line_path, straight, units_across, units_down
 
 TICK = 26  # half the height of the stroke where a seed ended
-CHARACTER, NAME_LEAST, NAME_MOST = 6.4, 38, 104  # pixels: of the names left of these rows
+CHARACTER, NAME_LEAST, NAME_MOST = 7.2, 38, 110  # pixels: of the names left of these rows
 
 
 def draw_stairs(stairs: Stairs, x: Axis, y: Axis) -> Markup:
@@ -60,7 +60,7 @@ def draw_risk(stairs: Sequence[Stairs], x: Axis, ticks: Sequence[float]) -> Mark
 def room_for_names(stairs: Sequence[Stairs]) -> int:
     """Pixels left of the plot for the names of the rows below it."""
     longest = max(len(each.label) for each in stairs)
-    return round(min(NAME_MOST, max(NAME_LEAST, 12 + CHARACTER * longest)))
+    return round(min(NAME_MOST, max(NAME_LEAST, 14 + CHARACTER * longest)))
 
 
 def readout_stairs(stairs: Stairs) -> dict[str, object]:

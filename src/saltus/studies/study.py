@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from saltus.errors import SaltusError, unknown
 from saltus.experiment import Experiment
 from saltus.studies.claim import Arms, Claim
+from saltus.transitions import Times
 
 if TYPE_CHECKING:
     from saltus.report.figure import Figure
@@ -26,6 +27,9 @@ class Study:
     `figures(arms)` gives the paper's figures as data, made with `saltus.report.compose`. Asking for
     an arm that was not run raises SaltusError; a generator loses only the figures that come after.
     A report of a study with figures shows these in place of the loss of every arm.
+
+    `times(arms)` gives, for each group of seeds, when it happened to each of them; all groups share
+    one clock. Without it the report takes the largest leap of the training loss of every arm.
     """
 
     name: str
@@ -37,6 +41,9 @@ class Study:
     changed: str  # what the quick scale changes against the paper's setting
     headline: tuple[str, ...] = ()  # series that the report draws as fans, all arms together
     figures: Callable[[Arms], Iterable[Figure]] | None = None
+    times: Callable[[Arms], Mapping[str, Times]] | None = None
+    times_label: str = "leap of the training loss"  # what the times are of
+    times_clock: str = "training step"  # what they are measured in
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from saltus.studies.study import Study
 from saltus.studies.word_cooccurrence.claims import claims
-from saltus.studies.word_cooccurrence.figures import figures
+from saltus.studies.word_cooccurrence.figures import TAU, end_of_phase_1, figures
 from saltus.studies.word_cooccurrence.recipe import CHANGED, recipe
 
 STUDY = Study(
@@ -14,4 +14,7 @@ STUDY = Study(
     claims=claims,
     changed=CHANGED,
     figures=figures,
+    times=end_of_phase_1,
+    times_label="end of phase 1 (T₁)",
+    times_clock=TAU,
 )

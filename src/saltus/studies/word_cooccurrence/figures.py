@@ -14,6 +14,7 @@ from saltus.studies.claim import Arms
 from saltus.studies.word_cooccurrence.numerics import errors_of_descent
 from saltus.studies.word_cooccurrence.track import Track
 from saltus.tasks.word_cooccurrence import CLASSES
+from saltus.transitions import Times
 
 TAU, TIME = "time τ = |ω(0)|² t", "time t = step size × epoch"
 NAMES = {"both": "both targets", "first": "only µ₁", "second": "only µ₂", "neither": "neither"}
@@ -30,6 +31,18 @@ def figures(arms: Arms) -> Iterator[Figure]:
     if "paper-descent" in arms:
         title = "Figure 1, the paper's configuration, 30000 epochs of gradient descent"
         yield first(Track(arms["paper-descent"]), TIME, title)
+
+
+def end_of_phase_1(arms: Arms) -> dict[str, Times]:
+    """T1 of every seed in tau, for the arms that run on that clock; its last moment if never."""
+    found = {}
+    for arm in ("SA", "SB", "SC"):
+        if arm in arms:
+            track = Track(arms[arm])
+            ended = track.event("T1")
+            happened = np.isfinite(ended)
+            found[arm] = Times(np.where(happened, ended, track.clock()[-1]), happened)
+    return found
 
 
 def first(track: Track, clock: str, title: str) -> Figure:
