@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import saltus
-from saltus.cli import compare, flow, listing, read, reproduce, train, write
+from saltus.cli import compare, dropbench, flow, listing, power, read, reproduce, train, write
 from saltus.errors import SaltusError, unknown
 
 # Newer versions of Typer hold a copy of click, older ones import it; this finds either.
@@ -44,6 +44,8 @@ for verb in (
     read.verify,
     write.report,
     compare.compare,
+    dropbench.dropbench,
+    power.power,
     write.figure,
     write.export,
 ):
