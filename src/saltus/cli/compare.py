@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +15,11 @@ from saltus.cli.output import console, count, interval_text, print_json, say, ta
 from saltus.errors import SaltusError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from saltus.report.compare import Comparison
     from saltus.report.compare_groups import Side
+    from saltus.report.compare_leaps import LeapComparison
     from saltus.transitions import Interval
 
 SETTING = re.compile(r"(?P<run>.+?):(?P<settings>[A-Za-z_][\w.-]*=.*)", re.DOTALL)
@@ -184,7 +187,6 @@ def _options(series: str | None, up: bool, at_end: bool, root: Path) -> list[str
 
 def _show(found: Comparison) -> None:
     from saltus.report.compare_page import at_text, p_text
-    from saltus.report.names import title_of
 
     letters = {group.label: _letter(place) for place, group in enumerate(found.groups)}
     for label, letter in letters.items():
@@ -192,41 +194,60 @@ def _show(found: Comparison) -> None:
         say(f"{letter}  {label}{reference}")
     for note in found.notes:
         say(f"note: {note}")
-    leaps = found.leaps
-    if leaps is not None:
+    several = len(found.groups) > 2
+    if found.leaps is not None:
         say()
-        say(f"leaps of {leaps.series}")
-        made = table("", "leapt", "share", "median", "later than A by", "log-rank p")
-        against = {each.group.label: each for each in leaps.contrasts}
-        for each in leaps.groups:
-            other = against.get(each.group.label)
-            made.add_row(
-                letters[each.group.label],
-                f"{each.times.leaps}/{each.times.count}",
-                interval_text(each.share),
-                interval_text(each.median),
-                interval_text(other.difference) if other else "",
-                p_text(other.test.best) if other else "",
-            )
-        console().print(made)
-    shown = found.effects[:SHOWN]
-    say(f"the largest effects of {count(len(found.effects), 'comparison')}" if len(found.effects) >
-        SHOWN else "effects")  # fmt: skip
-    made = table("metric", "", "difference", "Hedges' g", "p, Holm", "at")
+        say(f"leaps of {found.leaps.series}; later than A: difference of medians")
+        console().print(_leap_table(found.leaps, letters))
+    shown, places = found.effects[:SHOWN], {at_text(each) for each in found.effects}
+    alike = places.pop() if len(places) == 1 else None
+    most = f"the {SHOWN} largest of " if len(found.effects) > SHOWN else ""
+    say(f"{most}{count(len(found.effects), 'effect')}{f', read at {alike}' if alike else ''}")
+    right = ("difference from A", "Hedges' g", "p (Holm)")
+    made = table("metric", *([""] if several else []), *right, *([] if alike else ["at"]),
+                 right=(*right, "at"))  # fmt: skip
     for each in shown:
         made.add_row(
-            title_of(each.metric),
-            letters[each.group.label],
-            interval_text(each.effect.difference),
-            _size_text(each.effect.standardised),
+            each.metric,
+            *([letters[each.group.label]] if several else []),
+            short_text(each.effect.difference),
+            short_text(each.effect.standardised),
             p_text(each.adjusted),
-            at_text(each),
+            *([] if alike else [at_text(each)]),
         )
     console().print(made)
 
 
-def _size_text(interval: Interval) -> str:
-    return interval_text(interval) if isfinite(interval.estimate) else "–"
+def short_text(interval: Interval) -> str:
+    """The usual text of an interval; '∞' for an infinite end, '–' where nothing is known."""
+    from saltus.report.text import number
+
+    ends = (interval.estimate, interval.low, interval.high)
+    if all(map(isfinite, ends)):
+        return interval_text(interval)
+    if not any(map(isfinite, ends)) and isnan(interval.estimate):
+        return "–"
+    estimate, low, high = (number(end, 3) for end in ends)
+    return f"{estimate} [{low}, {high}]"
+
+
+def _leap_table(leaps: LeapComparison, letters: dict[str, str]) -> Table:
+    from saltus.report.compare_page import p_text
+
+    right = ("leapt", "share", "median", "later than A", "log-rank p")
+    made = table("", *right, right=right)
+    against = {each.group.label: each for each in leaps.contrasts}
+    for each in leaps.groups:
+        other = against.get(each.group.label)
+        made.add_row(
+            letters[each.group.label],
+            f"{each.times.leaps}/{each.times.count}",
+            short_text(each.share),
+            short_text(each.median),
+            short_text(other.difference) if other else "",
+            p_text(other.test.best) if other else "",
+        )
+    return made
 
 
 def _letter(place: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from saltus.errors import SaltusError, unknown
 from saltus.report.compare_differences import differences, experiment_of
-from saltus.report.compare_effects import MetricEffect, effects_of, shared_names
+from saltus.report.compare_effects import MetricEffect, effects_of, shared_series
 from saltus.report.compare_forest import Forest, forest_of, write_forest
 from saltus.report.compare_groups import groups_of_sides, notes_of, sides_of
 from saltus.report.compare_leaps import LeapComparison, leaps_of
@@ -82,7 +82,8 @@ def compare(
     in common, or not this one.
     """
     groups = list(groups)
-    names = shared_names(groups)
+    shared = shared_series(groups)
+    names = list(shared)
     if not names:
         raise SaltusError(f"compare: {_labels(groups)} have no series in common")
     if series is not None and series not in names:
@@ -92,7 +93,7 @@ def compare(
         groups,
         names,
         leaps_of(groups, chosen, direction) if chosen else None,
-        effects_of(groups, at_end),
+        effects_of(groups, shared, at_end),
         differences([experiment_of(group) for group in groups]),
         notes_of(groups),
         at_end,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -12,8 +12,11 @@ from numpy import ndarray
 
 from saltus.report.clock import clock_of
 from saltus.report.figure import STEP
-from saltus.report.gather import Group, read_series, scalar_names
+from saltus.report.gather import Group
+from saltus.runs import Run, Series
 from saltus.transitions.effects import Effect, effect, holm
+
+Shared = Mapping[str, Sequence[Series]]  # name → the series of each group's run
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class MetricEffect:
         return size if isfinite(size) else -1.0
 
 
-def effects_of(groups: Sequence[Group], at_end: bool = False) -> list[MetricEffect]:
+def effects_of(groups: Sequence[Group], shared: Shared, at_end: bool = False) -> list[MetricEffect]:
     """Every group against the first one on every metric they share; the largest |g| first.
 
     Each metric is read where all groups have got to: at the last reading that is not later than
@@ -50,8 +53,8 @@ def effects_of(groups: Sequence[Group], at_end: bool = False) -> list[MetricEffe
     `at_end` each group is read at its own end. Groups of the same seeds are compared pair by pair.
     """
     found: list[MetricEffect] = []
-    for name in shared_names(groups):
-        reference, *others = readings(groups, name, at_end)
+    for name, series in shared.items():
+        reference, *others = readings(groups, series, at_end)
         for group, reading in zip(groups[1:], others, strict=True):
             paired = set(reading.seeds) == set(reference.seeds)
             values = [_by_seed(each) if paired else each.values for each in (reference, reading)]
@@ -65,20 +68,23 @@ def effects_of(groups: Sequence[Group], at_end: bool = False) -> list[MetricEffe
     return sorted(found, key=lambda each: -strongest[each.metric])  # stable: groups in their order
 
 
-def shared_names(groups: Sequence[Group]) -> list[str]:
-    """Scalar series that every group has at least one reading of, losses first."""
-    names = [scalar_names(run) for run in {g.run.path: g.run for g in groups}.values()]
-    common = set(names[0]).intersection(*names[1:])
-    return [
-        name
-        for name in names[0]
-        if name in common and all(read_series(group.run, name) for group in groups)
-    ]
+def shared_series(groups: Sequence[Group]) -> Shared:
+    """The scalar series that every group has at least one reading of, losses first.
+
+    Each is the whole run's: `Group.places` are a group's rows.
+    """
+    runs = {group.run.path: group.run for group in groups}
+    known = {path: _scalars(run) for path, run in runs.items()}
+    first = known[groups[0].run.path]
+    names = [name for name in first if all(name in each for each in known.values())]
+    names.sort(key=lambda name: (not name.startswith(("loss", "evaluation")), name))
+    return {name: [known[group.run.path][name] for group in groups] for name in names}
 
 
-def readings(groups: Sequence[Group], name: str, at_end: bool = False) -> list[Reading]:
-    """Each group's values of a series at the end of what all groups have, or at its own end."""
-    series = [group.run.series(name) for group in groups]
+def readings(
+    groups: Sequence[Group], series: Sequence[Series], at_end: bool = False
+) -> list[Reading]:
+    """Each group's values of its series at the end of what all have, or at its own end."""
     places = positions(groups, [each.steps for each in series])
     last = min(float(each[-1]) for each in places)
     found = []
@@ -105,6 +111,16 @@ def axis_of(groups: Sequence[Group]) -> tuple[str, bool]:
     """The label of the groups' common x axis, and whether it is logarithmic."""
     clocks = {(clock.label, clock.log) for clock in (clock_of(group.run) for group in groups)}
     return clocks.pop() if len(clocks) == 1 else (STEP, False)
+
+
+def _scalars(run: Run) -> dict[str, Series]:
+    """One number per member, at one step at least; each is read from the disk once."""
+    found = {name: run.array(name) for name in run.names()}
+    return {
+        name: Series(name, each.steps, each.values.astype(np.float64))
+        for name, each in found.items()
+        if each.values.ndim == 2 and len(each.steps)
+    }
 
 
 def _by_seed(reading: Reading) -> Float[ndarray, " seed"]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -94,36 +94,25 @@ def draw_forest(forest: Forest) -> Markup:
         tag("span", tick_label(v), style=f"left:{100 * axis.place(v):.2f}%") for v in axis.ticks(4)
     ]
     scale = tag("div", tag("div", marks, class_="forest-axis"), class_="forest-row scale")
-    rows = []
-    last = ""
+    by_metric: dict[str, list[ForestRow]] = {}
     for row in forest.rows:
-        title = title_of(row.metric)
-        name = [tag("span", title), tag("code", row.metric) if title != row.metric else None]
-        rows.append(
-            tag(
-                "div",
-                tag(
-                    "div",
-                    name if row.metric != last else None,
-                    tag("small", row.group, class_=style.css_class(row.color))
-                    if forest.several
-                    else None,
-                    class_="forest-name",
-                ),
-                _strip(row, axis),
-                tag(
-                    "div",
-                    tag("b", number(row.effect.estimate, 3)),
-                    " ",
-                    tag("span", bounds_text(row.effect), class_="bounds"),
-                    class_="forest-number",
-                ),
-                class_="forest-row" if row.metric != last else "forest-row same",
-            )
+        by_metric.setdefault(row.metric, []).append(row)
+    rows = [
+        tag(
+            "div",
+            _name(metric),
+            tag("div", tag("i", class_="zero"), [_strip(row, axis) for row in own],
+                class_="forest-strips", aria_hidden="true"),
+            tag("div", [_number(row) for row in own], class_="forest-numbers"),
+            class_="forest-row",
         )
-        last = row.metric
+        for metric, own in by_metric.items()
+    ]  # fmt: skip
+    groups = {row.group: row.color for row in forest.rows} if forest.several else {}
+    legend = [tag("li", label, class_=style.css_class(color)) for label, color in groups.items()]
     return tag(
         "figure",
+        tag("ul", legend, class_="compared") if legend else None,
         tag("div", scale, rows, scale, class_="forest"),
         tag("figcaption", forest.caption),
         aria_label=forest.title,
@@ -132,7 +121,7 @@ def draw_forest(forest: Forest) -> Markup:
 
 def bounds_text(interval: Interval, digits: int = 3) -> str:
     """'[0.2, 1.4]'; 'no interval' where too few seeds bound nothing."""
-    if not isfinite(interval.low) and not isfinite(interval.high):
+    if (interval.low, interval.high) == (-inf, inf):
         return "no interval"
     return f"[{number(interval.low, digits)}, {number(interval.high, digits)}]"
 
@@ -164,6 +153,8 @@ def _draw(drawing: Any, forest: Forest) -> None:
     axes.axvline(0.0, color=style.SOFT, linewidth=0.7, zorder=1)
     known: set[str] = set()
     for place, row in enumerate(forest.rows):
+        if forest.several and place and forest.rows[place - 1].metric != row.metric:
+            axes.axhline(place - 0.5, color=style.SOFT, alpha=0.25, linewidth=0.4, zorder=0)
         color, found = style.color(row.color), row.effect
         low, high = max(found.low, -reach), min(found.high, reach)
         axes.plot([low, high], [place, place], color=color, linewidth=1.3, solid_capstyle="butt")
@@ -208,16 +199,24 @@ def _draw(drawing: Any, forest: Forest) -> None:
     )
 
 
+def _name(metric: str) -> Markup:
+    title = title_of(metric)
+    code = tag("code", metric) if title != metric else None
+    return tag("div", tag("span", title), code, class_="forest-name")
+
+
+def _number(row: ForestRow) -> Markup:
+    bounds = tag("span", bounds_text(row.effect), class_="bounds")
+    return tag("div", tag("b", number(row.effect.estimate, 3)), " ", bounds, title=row.group)
+
+
 def _strip(row: ForestRow, axis: Axis) -> Markup:
     found = row.effect
     left, right = (100 * min(max(axis.place(end), 0.0), 1.0) for end in (found.low, found.high))
     shapes = [
-        tag("i", class_="zero"),
         tag("i", class_="line", style=f"left:{left:.2f}%;width:{right - left:.2f}%"),
         tag("i", class_="beyond low") if found.low < axis.low else None,
         tag("i", class_="beyond high") if found.high > axis.high else None,
         tag("i", class_="point", style=f"left:{100 * axis.place(found.estimate):.2f}%"),
     ]
-    return tag(
-        "div", shapes, class_=f"forest-strip {style.css_class(row.color)}", aria_hidden="true"
-    )
+    return tag("div", shapes, class_=f"forest-strip {style.css_class(row.color)}")

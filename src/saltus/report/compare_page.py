@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
-from math import isfinite
+from math import isfinite, isnan
 
 from saltus.report.compare import Comparison
 from saltus.report.compare_effects import MetricEffect
@@ -158,7 +158,7 @@ def leap_tables(leaps: LeapComparison) -> list[Markup]:
     caption = (
         f"A leap is the largest {word} of {name[:1].lower()}{name[1:]} out of a plateau. In "
         "brackets: 95 % intervals over seeds (shares: Wilson; medians: Brookmeyer and Crowley). "
-        "∞: fewer than half have leapt."
+        "∞: later than the budget, if ever."
     )
     overall = ""
     if several:
@@ -279,8 +279,7 @@ def _table(corner: str, rows: Sequence[tuple[Markup, list[str]]]) -> Markup:
 def _interval(interval: Interval, digits: int = 4) -> list[object]:
     """Unlike that of an effect, the interval of a time may be infinite at one end."""
     estimate = tag("b", number(interval.estimate, digits))
-    known = isfinite(interval.estimate) or isfinite(interval.low) or isfinite(interval.high)
-    if interval.estimate != interval.estimate and not known:
+    if isnan(interval.estimate):
         return [estimate]
     return [estimate, " ", tag("span", bounds_text(interval, digits), class_="bounds")]
 
