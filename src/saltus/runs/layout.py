@@ -74,22 +74,27 @@ def encode_manifest(fixed: dict[str, bytes]) -> bytes:
 def fixed_problems(run: Path) -> list[str]:
     """What is wrong with the files that never change: one line each, the first first."""
     try:
-        raw = (run / MANIFEST).read_bytes()
-    except OSError as error:
-        return [f"{MANIFEST}: {reason(error)}"]
-    manifest = unseal(raw[:-1]) if raw.endswith(b"\n") else None
-    if manifest is None:
-        return [f"{MANIFEST}: its digest does not match its content"]
-    if manifest["format"] != FORMAT:
-        return [f"{MANIFEST}: format {manifest['format']} is not known; allowed: {FORMAT}"]
+        digests = _digests(run)
+    except SaltusError as error:
+        return [str(error)]
     problems: list[str] = []
     for name in FIXED:
         try:
-            if sha256((run / name).read_bytes()) != manifest["files"].get(name):
-                problems.append(f"{name}: not what the run was started with (sha256 differs)")
-        except OSError as error:
-            problems.append(f"{name}: {reason(error)}")
+            _proven(run, name, digests)
+        except SaltusError as error:
+            problems.append(str(error))
     return problems
+
+
+def read_fixed(run: Path, name: str) -> bytes:
+    """The content of a file that never changes. Raises SaltusError unless the manifest proves it.
+
+    A seed of which one bit has flipped is still a seed: nobody would notice by looking at it.
+    """
+    try:
+        return _proven(run, name, _digests(run))
+    except SaltusError as error:
+        raise SaltusError(f"{run} is damaged: {error}") from error
 
 
 def require_fixed(run: Path) -> None:
@@ -103,13 +108,11 @@ def require_fixed(run: Path) -> None:
 
 def read_members(run: Path) -> list[dict[str, Any]]:
     """The members of a run: member, seed, overrides and shard of each. Raises SaltusError."""
-    path = run / MEMBERS
+    path, content = run / MEMBERS, read_fixed(run, MEMBERS)
     try:
-        members = json.loads(path.read_bytes())
+        members = json.loads(content)
         if not all({"member", "seed", "overrides", "shard"} <= set(each) for each in members):
             raise ValueError
-    except OSError as error:
-        raise SaltusError(f"cannot read {path}: {reason(error)}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SaltusError(f"{path} is damaged: it is not a list of members") from error
     return members
@@ -136,3 +139,28 @@ def genesis(run: Path, members: list[dict[str, Any]], shard: int) -> tuple[str, 
         raise SaltusError(f"cannot read {run / EXPERIMENT}: {reason(error)}") from error
     own = [member for member in members if member["shard"] == shard]
     return experiment, sha256(canonical({"experiment": experiment, "shard": shard, "members": own}))
+
+
+def _digests(run: Path) -> dict[str, str]:
+    """What the manifest says of the fixed files: name → sha256. Raises SaltusError."""
+    try:
+        raw = (run / MANIFEST).read_bytes()
+    except OSError as error:
+        raise SaltusError(f"{MANIFEST}: {reason(error)}") from error
+    manifest = unseal(raw[:-1]) if raw.endswith(b"\n") else None
+    if manifest is None:
+        raise SaltusError(f"{MANIFEST}: its digest does not match its content")
+    if manifest["format"] != FORMAT:
+        known = f"format {manifest['format']} is not known; allowed: {FORMAT}"
+        raise SaltusError(f"{MANIFEST}: {known}")
+    return manifest["files"]
+
+
+def _proven(run: Path, name: str, digests: dict[str, str]) -> bytes:
+    try:
+        content = (run / name).read_bytes()
+    except OSError as error:
+        raise SaltusError(f"{name}: {reason(error)}") from error
+    if sha256(content) != digests.get(name):
+        raise SaltusError(f"{name}: not what the run was started with (sha256 differs)")
+    return content
