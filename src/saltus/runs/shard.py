@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from safetensors import SafetensorError
 
 from saltus.errors import SaltusError
 from saltus.runs.chain import Record
-from saltus.runs.files import reason, sha256
+from saltus.runs.files import reason, sha256, unseal
 from saltus.runs.layout import genesis, shard_files
 from saltus.runs.locks import is_held
 from saltus.runs.merge import columns_by_name
@@ -25,7 +24,7 @@ class Shard:
     """A chunk of a run's members, read afresh from disk at each question; never writes."""
 
     def __init__(self, run: Path, index: int, table: list[dict[str, Any]]) -> None:
-        self.index = index
+        self.index, self._run = index, run
         self.members = [each["member"] for each in table if each["shard"] == index]
         self.files = shard_files(run, index)
         self._experiment, self._genesis = genesis(run, table, index)
@@ -34,7 +33,7 @@ class Shard:
     @property
     def status(self) -> dict[str, Any]:
         """What its writer last said: state, step, diverged, seconds, …; {} if nothing readable."""
-        return read_status(self.files.status) or {}
+        return read_status(self.files.status, self._genesis) or {}
 
     @property
     def held(self) -> bool:
@@ -43,20 +42,22 @@ class Shard:
 
     @property
     def done(self) -> bool:
-        """Whether it was trained to its end, and its log is as long as it was then."""
-        status = self.status
-        end = status.get("metrics", {}).get("length", 0)
-        return status.get("state") == "done" and size_of(self.files.metrics) == end
+        """Whether it was trained to its end, and what it says since then is still whole.
+
+        What is not done is trained again, which mends it: `damage` sees all but the content of
+        checkpoints, which only `verify` reads through.
+        """
+        return self.status.get("state") == "done" and not self.damage
 
     @property
     def step(self) -> int:
         """How far it says it is, without proof."""
         said = self.status.get("step", 0)
         try:
-            last = self.files.chain.read_bytes().splitlines()[-1]
-            return max(said, json.loads(last)["step"])
-        except (OSError, ValueError, LookupError, TypeError):
+            last = unseal(self.files.chain.read_bytes().splitlines()[-1])
+        except (OSError, LookupError):
             return said
+        return max(said, last["step"]) if last else said
 
     @property
     def log(self) -> Log:
@@ -64,9 +65,50 @@ class Shard:
         return self._read_log()[0]
 
     @property
+    def names(self) -> list[str]:
+        """The names of its metrics, as far as they can be read."""
+        return list(self._read_log()[1])
+
+    @property
     def columns(self) -> dict[str, Column]:
-        """Its metrics by name: steps [n], values [n, members of the shard, *shape]."""
+        """Its metrics by name: steps [n], values [n, members of the shard, *shape].
+
+        Raises SaltusError for a finished shard that no longer has all of them: the last value of
+        what is left would pass for the last of the training.
+        """
+        if self.status.get("state") == "done" and (why := self._metrics_damage()):
+            raise SaltusError(f"{self._run} is damaged: {self._name(self.files.metrics)}: {why}")
         return self._read_log()[1]
+
+    @property
+    def damage(self) -> list[str]:
+        """What cannot be read, or is not what was written: one line each, files named.
+
+        A torn end of log or chain is common where a writer was killed; resuming cuts it off.
+        """
+        said = read_status(self.files.status, self._genesis)
+        chain = load_chain(self.files, self._genesis, self._experiment)
+        last, done = chain.records[-1:], self.status.get("state") == "done"
+        wrong = {
+            self.files.status: None
+            if said is not None
+            else "its digest does not match its content",
+            self.files.chain: chain.damage,
+            self.files.metrics: self._metrics_damage(),
+        }
+        if size_of(self.files.metrics) and not self.files.chain.exists():
+            wrong[self.files.chain] = "missing"
+        if done and not (last and last[0].step >= self.status["step"]):
+            wrong[self.files.chain] = chain.damage or "ends before the training did"
+        if last and not self.files.status.exists():
+            wrong[self.files.status] = "missing"
+        newest = chain.records[-2 if done else -1 :]
+        for record in chain.records:
+            path = self.files.checkpoints / record.file
+            wanted = record.kept or (record in newest and not self.held)
+            if wanted and size_of(path) != record.size:
+                wrong[path] = f"missing, or not of {record.size} bytes"
+        return [f"{self._name(path)}: {why}" for path, why in wrong.items() if why]
 
     @property
     def records(self) -> list[Record]:
@@ -88,6 +130,23 @@ class Shard:
             return safetensors.numpy.load(data)
         except (OSError, StopIteration, SafetensorError) as error:
             raise SaltusError(f"cannot read {path}: {error or 'not in the chain'}") from error
+
+    def _metrics_damage(self) -> str | None:
+        """What is wrong with the log, given what chain and status say of it; one line or None."""
+        status, records = self.status, self.records  # before the log, which a live writer extends
+        log, end = self.log, status.get("metrics", {})
+        if log.damage:
+            return log.damage
+        if status.get("state") == "done" and log.end != end.get("length", 0):
+            return "does not end where it ended when the run was done"
+        boundaries = log.boundaries()
+        for record in records[-1:]:
+            if boundaries.get(record.metrics_length) != record.metrics_digest:
+                return f"not what it was at the checkpoint of {record.step}"
+        return None
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._run).as_posix()
 
     def _read_log(self) -> tuple[Log, dict[str, Column]]:
         path = self.files.metrics

@@ -68,8 +68,8 @@ class ShardWriter:
             self._lock.close()
             raise
         self._buffer = MetricsBuffer(len(self.members))
-        self._status: dict[str, Any] = {"diverged": {}, **(read_status(self._files.status) or {})}
-        self._status.pop("digest", None)
+        said = read_status(self._files.status, self._genesis)
+        self._status: dict[str, Any] = {"diverged": {}, **(said or {})}
         self._records: list[Record] = []
         self._digest = self._genesis
         self._positioned = self._log.length == self._chain.length == 0
@@ -89,7 +89,7 @@ class ShardWriter:
             if ahead and self._status.get("state") == "done":
                 # First, so that no kill in between leaves a run that is "done" without its end.
                 self._status["state"] = "running"
-                write_status(self._files.status, self._status, durable=True)
+                write_status(self._files.status, self._status, self._genesis, durable=True)
             self._log.truncate(point.metrics_length)
             self._chain.truncate(point.chain_length)
             discard_beyond(self._files, point)
@@ -202,7 +202,7 @@ class ShardWriter:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._status.update(fields, updated=now)
         with clear_write_errors(self._files.status, self.path):
-            write_status(self._files.status, self._status, durable=durable)
+            write_status(self._files.status, self._status, self._genesis, durable=durable)
 
     @property
     def spent(self) -> tuple[float, float]:

@@ -96,19 +96,21 @@ class _Shard:
     live: bool
 
     def check(self, start: str, experiment: str) -> None:
-        status = read_status(self.files.status)
+        status = read_status(self.files.status, start)
         self.live = self.live or is_held(self.files.lock)
-        if status is None:
-            self._problem(self.files.status, "its digest does not match its content")
-            status = {}
-        done = status.get("state") == "done" and not self.live
+        said = status or {}
+        done = said.get("state") == "done" and not self.live
         chain = load_chain(self.files, start, experiment)
         log = load_log(self.files, start)
-        self._check_chain(chain, done, status.get("step") if done else None)
-        self._check_metrics(log, chain.records, status.get("metrics", {}) if done else None)
+        self._check_chain(chain, done, said.get("step") if done else None)
+        if status is None:
+            self._problem(self.files.status, "its digest does not match its content")
+        self._check_metrics(log, chain.records, said.get("metrics", {}) if done else None)
         self._check_checkpoints(chain.records, done)
         for path in (self.files.chain, self.files.metrics, self.files.status):
             _count(self.report, path)
+        if chain.records and not self.files.status.exists():
+            self._note(self.files.status, "missing; the time spent so far is not known")
         if not done:
             last = chain.records[-1].step if chain.records else None
             upto = f"up to step {last}" if last is not None else "no checkpoint yet"
@@ -151,7 +153,7 @@ class _Shard:
             try:
                 digest = sha256_of_file(path)
             except FileNotFoundError:
-                self._check_absent(record, record is records[-1])
+                self._check_absent(record, records, done)
                 continue
             self.report.checked["checkpoints"] += 1
             _count(self.report, path)
@@ -171,12 +173,16 @@ class _Shard:
                 tell = self._problem if done else self._note
                 tell(path, "is not in the chain")
 
-    def _check_absent(self, record: Record, newest: bool) -> None:
+    def _check_absent(self, record: Record, records: list[Record], done: bool) -> None:
         path = self.files.checkpoints / record.file
         if record.kept:
             self._problem(path, "missing, though it is a kept checkpoint")
-        elif newest and not self.live:
+        elif record is records[-1] and not self.live:
             self._problem(path, "missing, though it is the newest checkpoint")
+        elif record in records[-2:] and not self.live:
+            # A resume that fell back to the newest but one finds the one before it released.
+            tell = self._problem if done else self._note
+            tell(path, "missing, though it is one of the newest two checkpoints")
         else:  # released; or a live writer has moved on since the chain was read
             self.report.checked["released"] += 1
 
