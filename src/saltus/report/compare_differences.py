@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -62,11 +63,13 @@ def _compare(path: str, values: Sequence[Any], found: dict[str, list[str]]) -> N
             for place, below in enumerate(zip(*values, strict=True)):
                 _compare(f"{path}.{place}", below, found)
             return
-    found[path] = [_text(value) for value in values]
+    texts = [_text(value) for value in values]
+    alike = len(set(texts)) == 1  # what differs is not in the short text
+    found[path] = [json.dumps(value, default=str) for value in values] if alike else texts
 
 
 def _kind(part: Any) -> str | None:
-    return part.get("kind") if isinstance(part, Mapping) else None
+    return str(part["kind"]) if isinstance(part, Mapping) and "kind" in part else None
 
 
 def _text(value: Any) -> str:
