@@ -1,5 +1,8 @@
 """`saltus power` says what the functions below it compute, and asks for what it needs."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,8 @@ from saltus.transitions import (
     Transition,
     seeds_needed,
 )
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
 
 
 def test_seeds_for_a_difference_of_means(saltus):
@@ -125,3 +130,21 @@ def test_the_help_explains_the_three_questions(saltus):
     said = saltus("power", "--help").out
     for word in ("log-rank test", "Fisher's exact test", "Student's t test", "--like RUN SERIES"):
         assert word in said
+
+
+def test_the_page_on_statistics_shows_what_its_code_prints(capsys):
+    text = PAGE.read_text("utf-8")
+    examples = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    for code, printed in examples:
+        exec(compile(code, PAGE.name, "exec"), {})
+        assert capsys.readouterr().out == printed
+    assert max(len(line) for line in text.split("\n") if not line.startswith("|")) <= 100
+
+
+def test_the_page_on_statistics_shows_what_its_commands_print(saltus):
+    commands = re.findall(r"^\$ saltus (.*)\n((?:[^$`].*\n|\n)*)", PAGE.read_text("utf-8"), re.M)
+    assert len(commands) == 3
+    for command, printed in commands:
+        lines = [line.rstrip() for line in saltus(*command.split()).out.rstrip().split("\n")]
+        assert lines == printed.rstrip().split("\n")

@@ -234,6 +234,10 @@ def test_times_of_largest_and_first_leaps():
     assert largest.times.tolist() == [51, 90, 51] and first.times.tolist() == [11, 90, 51]
     assert largest.happened.tolist() == [True, False, True] and largest.leaps == 2
     assert times_of([]).count == 0
+    high = times_of(found, "first", least=1.0)
+    assert high.times.tolist() == [51, 90, 51]
+    none = times_of(found, least=2.0)
+    assert none.times.tolist() == [100, 90, 100] and none.leaps == 0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from saltus.transitions.bootstrap import bootstrap_interval
 from saltus.transitions.drop import Drop, drops, first_crossing
 from saltus.transitions.intervals import Interval, mean_interval, median_interval, share_interval
+from saltus.transitions.offline import find
 from saltus.transitions.power import MeanEffect, detectable, seeds_needed
 from saltus.transitions.power_share import ShareEffect
 from saltus.transitions.power_time import Spread, TimeEffect, fit_spread
@@ -37,6 +38,7 @@ __all__ = [
     "bootstrap_interval",
     "detectable",
     "drops",
+    "find",
     "first_crossing",
     "fit_spread",
     "kaplan_meier",

@@ -57,12 +57,15 @@ class Times:
 
 
 def times_of(
-    found: Sequence[Sequence[Transition]], which: Literal["largest", "first"] = "largest"
+    found: Sequence[Sequence[Transition]],
+    which: Literal["largest", "first"] = "largest",
+    least: float = 0.0,
 ) -> Times:
     """The time of each seed's largest or first leap, from the transitions of each seed.
 
-    A seed without a leap is censored at its budget. Raises SaltusError for a seed without any
-    record, and for an unknown `which`.
+    Leaps of less height than `least` do not count: in a seed that never makes the leap in question
+    a small fall at the start would be the largest one. A seed without a leap is censored at its
+    budget. Raises SaltusError for a seed without any record, and for an unknown `which`.
     """
     if which not in ("largest", "first"):
         raise SaltusError(f"which: '{which}' is not allowed: largest or first")
@@ -72,13 +75,10 @@ def times_of(
             raise SaltusError(
                 f"found: nothing is not allowed for seed {seed}: at least a censored transition"
             )
-        leaps = [one for one in each if not one.censored]
+        leaps = [one for one in each if not one.censored and one.height >= least]
+        happened.append(bool(leaps))
         if not leaps:
-            chosen = each[0]
-        elif which == "largest":
-            chosen = largest(leaps)
+            times.append(each[0].budget)
         else:
-            chosen = min(leaps, key=lambda one: one.step or 0.0)
-        times.append(chosen.budget if chosen.step is None else chosen.step)
-        happened.append(not chosen.censored)
+            times.append((largest(leaps) if which == "largest" else leaps[0]).step)
     return Times(np.asarray(times, dtype=np.float64), np.asarray(happened, dtype=bool))
