@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltus.errors import SaltusError
-from saltus.transitions.offline import find
+from saltus.transitions.offline import checked, find
 from saltus.transitions.transition import largest
 
 AT = np.arange(1000.0)
@@ -222,5 +222,5 @@ def test_any_series_has_an_answer(values, direction):
 )
 def test_what_does_not_fit_gets_one_line(arguments, message):
     with pytest.raises(SaltusError) as caught:
-        find(*arguments)
+        checked(*(*arguments, "down")[:3])
     assert str(caught.value) == message
