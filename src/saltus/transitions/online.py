@@ -66,7 +66,7 @@ class Watch:
                 print(event)
 
     "plateau" is said when the newer half of what is known keeps its level; "leap begun" when a fall
-    out of proportion to the plateau is certain; then "leap ended", or "recovered" if it was a spike.
+    out of proportion to the plateau is certain; then "leap ended", or "recovered" after a spike.
     Values that are not finite are passed over. `patience`: points that a fall has lasted before it
     is believed. Spikes down that are longer are false alarms, and leaps are said no sooner.
     """

@@ -1,4 +1,4 @@
-"""The shape of a fall whose whereabouts are known: its levels, and where it is 10, 50, 90 % done."""
+"""The shape of a fall whose whereabouts are known: its levels, and when 10, 50, 90 % are done."""
 
 from __future__ import annotations
 
