@@ -13,7 +13,7 @@ from saltus.report.figure import Level, Mark, Panel, Stairs
 from saltus.report.text import number, power_of_ten
 
 CROWDED = 0.25  # of the width: what the name of a mark may take
-ROOM = 0.13  # of the height, above the curves, for each name of a mark
+ROOM = 0.17  # of the height, above the curves, for each name of a mark
 # A band may reach this many times beyond what medians and quartiles cover; what lies further out
 # (a member on its way to infinity) leaves the frame, or it would flatten all the others.
 REACH = 3.0

@@ -52,6 +52,7 @@ SETTINGS: dict[Any, Any] = {
 }
 COLUMNS, WIDTH, HEIGHT = 3, 2.6, 2.0  # panels side by side, and their size in inches
 ALONE = 3.4  # the width of a single panel
+LINE = 0.125  # inches of a line of small print
 TITLE, LEGEND = 34, 51  # characters that fit above a panel, as title and as legend
 TICKS = 4  # wanted along x
 LABEL_GAP = 0.07  # of a panel's height, between the labels of two levels
@@ -80,7 +81,12 @@ def draw(figure: Figure) -> Drawing:
     columns = 2 if len(figure.panels) == 4 else min(COLUMNS, len(figure.panels))
     rows = ceil(len(figure.panels) / columns)
     width = {1: ALONE}.get(columns, WIDTH)
-    drawing = Drawing(figsize=(width * columns, HEIGHT * rows + 0.6), layout="constrained")
+    text = fill(figure.caption, round(17.7 * width * columns))
+    below = max((len(panel.stairs) for panel in figure.panels), default=0)
+    more = LINE * max(0, text.count("\n") - 2)
+    more += rows * LINE * (below + 2) if 0 < below <= RISK_ROWS else 0.0
+    size = (width * columns, HEIGHT * rows + 0.6 + more)
+    drawing = Drawing(figsize=size, layout="constrained")
     grid = drawing.subplots(rows, columns, squeeze=False).ravel()
     shared = value_axis(figure.panels) if figure.shared else None
     across = x_axes(figure.panels)
@@ -95,7 +101,7 @@ def draw(figure: Figure) -> Drawing:
         )
         _plain(legend)
     drawing.supxlabel(
-        fill(figure.caption, round(17.7 * width * columns)), x=0.01, ha="left", fontsize=6.5,
+        text, x=0.01, ha="left", fontsize=6.5,
         color=SOFT, parse_math=False,
     )  # fmt: skip
     return drawing
@@ -206,9 +212,10 @@ def draw_stairs(axes: Axes, stairs: Sequence[Stairs], x: Axis) -> None:
     axes.annotate("seeds at risk", (0.0, 0.0), (0, -27), xycoords=side, color=SOFT, **said)
     for row, each in enumerate(stairs):
         below, color = -36 - 9 * row, style.color(each.color)
-        axes.annotate(
-            each.label, (0.0, 0.0), (-12, below), xycoords=side, color=color, ha="right", **said
-        )
+        if len(stairs) > 1:
+            axes.annotate(
+                each.label, (0.0, 0.0), (-12, below), xycoords=side, color=color, ha="right", **said
+            )
         for tick, number in zip(ticks, each.at_risk(ticks), strict=True):
             axes.annotate(
                 str(number), (tick, 0.0), (0, below), xycoords=("data", "axes fraction"),

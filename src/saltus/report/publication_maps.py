@@ -9,6 +9,7 @@ import numpy as np
 
 from saltus.report import style
 from saltus.report.map_figure import MapFigure, Row
+from saltus.report.text import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +35,8 @@ def draw_maps(figure: MapFigure) -> Drawing:
         bar = drawing.colorbar(image, ax=line.tolist(), shrink=0.8, aspect=16, pad=0.01)
         bar.outline.set_visible(False)  # type: ignore[operator]
         bar.ax.tick_params(labelsize=6, width=0.5, length=2)
-        bar.locator = _ends(row)
-        bar.update_ticks()
+        ends = [-row.scale, 0.0, row.scale] if row.signed else [0.0, row.scale]
+        bar.set_ticks(ends, labels=[number(end, 3) for end in ends])
     drawing.supxlabel(
         fill(figure.caption, round(CAPTION * size[0])), x=0.01, ha="left", fontsize=6.5,
         color=style.SOFT, parse_math=False,
@@ -81,9 +82,3 @@ def colors(signed: bool) -> Colormap:
 
     ends = [style.NEGATIVE, "#ffffff", style.POSITIVE] if signed else ["#ffffff", style.POSITIVE]
     return LinearSegmentedColormap.from_list("weights", ends)
-
-
-def _ends(row: Row) -> Any:
-    from matplotlib.ticker import FixedLocator
-
-    return FixedLocator([-row.scale, 0.0, row.scale] if row.signed else [0.0, row.scale])

@@ -70,7 +70,7 @@ def stairs_of(label: str, times: Times, color: int) -> Stairs:
 def caption(times: Mapping[str, Times], label: str) -> str:
     """What is drawn, how many seeds there are, and how many of them never came to it."""
     who = [
-        f"{name}: {count(each.count, 'seed')}, {_never(each)} within the budget"
+        f"{name}: {count(each.count, 'seed')}, {_came(each)} within the budget"
         for name, each in times.items()
     ]
     return (
@@ -80,9 +80,11 @@ def caption(times: Mapping[str, Times], label: str) -> str:
     )
 
 
-def _never(times: Times) -> str:
+def _came(times: Times) -> str:
     never = times.count - times.leaps
-    return "all of them" if not never else f"{never} of them never"
+    if never == times.count:
+        return "none of them"
+    return f"{never} of them never" if never else "all of them"
 
 
 def _far(times: Mapping[str, Times]) -> bool:

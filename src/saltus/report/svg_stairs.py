@@ -13,7 +13,7 @@ from saltus.report.markup import Markup, tag
 from saltus.report.paths import band_path, line_path, straight, units_across, units_down
 
 TICK = 26  # half the height of the stroke where a seed ended
-CHARACTER, NAME_LEAST, NAME_MOST = 7.2, 38, 110  # pixels: of the names left of these rows
+CHARACTER, NAME_LEAST, NAME_MOST = 7.2, 46, 116  # pixels: of the names left of these rows
 
 
 def draw_stairs(stairs: Stairs, x: Axis, y: Axis) -> Markup:
@@ -45,7 +45,9 @@ def draw_risk(stairs: Sequence[Stairs], x: Axis, ticks: Sequence[float]) -> Mark
     rows = [
         tag(
             "div",
-            tag("span", each.label, class_="risk-name", title=each.label),
+            tag("span", each.label, class_="risk-name", title=each.label)
+            if len(stairs) > 1
+            else None,
             [
                 tag("span", number, class_="at-risk", style=f"left:{x.place(tick) * 100:.2f}%")
                 for tick, number in zip(ticks, each.at_risk(ticks), strict=True)
@@ -58,9 +60,11 @@ def draw_risk(stairs: Sequence[Stairs], x: Axis, ticks: Sequence[float]) -> Mark
 
 
 def room_for_names(stairs: Sequence[Stairs]) -> int:
-    """Pixels left of the plot for the names of the rows below it."""
+    """Pixels left of the plot for the names of the rows below it; a single row needs none."""
+    if len(stairs) < 2:
+        return NAME_LEAST
     longest = max(len(each.label) for each in stairs)
-    return round(min(NAME_MOST, max(NAME_LEAST, 14 + CHARACTER * longest)))
+    return round(min(NAME_MOST, max(NAME_LEAST, 20 + CHARACTER * longest)))
 
 
 def readout_stairs(stairs: Stairs) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from math import isfinite
 
 
@@ -50,5 +51,7 @@ def listed(values: list[str]) -> str:
 
 
 def slug(title: str) -> str:
-    """'Loss, by class (SA)' → 'loss-by-class-sa': a title as part of a file's name."""
-    return re.sub(r"[^\w]+", "-", title.lower()).strip("-") or "figure"
+    """'Loss, by class (T₁)' → 'loss-by-class-t1': a title as part of a file's name."""
+    plain = unicodedata.normalize("NFKD", title)  # ₁ is a kind of 1, é an e with something on it
+    letters = "".join(each for each in plain if not unicodedata.combining(each))
+    return re.sub(r"[^\w]+", "-", letters.lower()).strip("-") or "figure"
