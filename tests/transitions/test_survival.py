@@ -249,8 +249,23 @@ def test_times_of_largest_and_first_leaps():
         (lambda: kaplan_meier(times([1]), 1.0), "confidence: 1 is not allowed"),
         (lambda: restricted_mean(times([1], [5]), 6.0), "horizon: 6 is not allowed"),
         (lambda: restricted_mean(times([1], [5]), 0.0), "horizon: 0 is not allowed"),
+        (lambda: restricted_mean(times([1]), 1.0, confidence=2.0), "confidence: 2 is not"),
+        (lambda: restricted_mean(times([1, 2]), 2.0, resamples=0), "resamples: 0 is not"),
+        (lambda: bootstrap_interval([1.0], confidence=0.0), "confidence: 0 is not"),
+        (lambda: bootstrap_interval([1.0], resamples=0), "resamples: 0 is not"),
     ],
-    ids=["negative", "nan", "no-record", "confidence", "beyond", "no-horizon"],
+    ids=[
+        "negative",
+        "nan",
+        "no-record",
+        "confidence",
+        "beyond",
+        "no-horizon",
+        "mean",
+        "draws",
+        "bootstrap",
+        "resamples",
+    ],
 )
 def test_bad_input_gets_one_line(act, message):
     with pytest.raises(SaltusError, match=message):

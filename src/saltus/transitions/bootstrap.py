@@ -12,6 +12,7 @@ import numpy as np
 
 from saltus.errors import SaltusError
 from saltus.transitions.intervals import Interval
+from saltus.transitions.product_limit import check_confidence
 
 
 def bootstrap_interval(
@@ -34,8 +35,7 @@ def bootstrap_interval(
     whatever their order. For `np.median` this is `median_interval`. Raises SaltusError for a
     confidence outside 0 to 1, and fewer than one resample.
     """
-    if not 0 < confidence < 1:
-        raise SaltusError(f"confidence: {confidence:g} is not allowed: between 0 and 1")
+    check_confidence(confidence)
     if resamples < 1:
         raise SaltusError(f"resamples: {resamples} is not allowed: 1 or more")
     array = np.asarray(values, dtype=np.float64)

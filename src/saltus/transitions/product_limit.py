@@ -50,7 +50,7 @@ def kaplan_meier(times: Times, confidence: float = 0.95) -> Survival:
     seed that is censored at the time of another's leap counts as at risk then. Without seeds: one
     row, share NaN, band 0 to 1.
     """
-    _check(confidence)
+    check_confidence(confidence)
     if times.count == 0:
         none = np.zeros(1)
         return Survival(none, none * np.nan, none, none + 1, np.zeros(1, np.int64), confidence)
@@ -85,7 +85,7 @@ def median_time(times: Times, confidence: float = 0.95) -> Interval:
     falls so low, and `low` is 0 where few seeds exclude nothing. Without seeds: NaN, 0 to infinity.
     """
     if times.count == 0:
-        _check(confidence)
+        check_confidence(confidence)
         return Interval(float("nan"), 0.0, float("inf"), 0, confidence)
     curve = kaplan_meier(times, confidence)
     return Interval(
@@ -103,7 +103,7 @@ def leap_probability(times: Times, confidence: float = 0.95) -> Interval:
     Seeds with a shorter budget, or that diverged early, count as seeds that did not leap: where
     budgets differ, the Kaplan-Meier curve is the honest answer.
     """
-    _check(confidence)
+    check_confidence(confidence)
     return share_interval(times.leaps, times.count, confidence)
 
 
@@ -125,6 +125,7 @@ def _first_time(curve: Survival, line: Float[np.ndarray, " moment"]) -> float:
     return float(curve.time[reached.argmax()]) if reached.any() else float("inf")
 
 
-def _check(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """One line for what is no confidence."""
     if not 0 < confidence < 1:
         raise SaltusError(f"confidence: {confidence:g} is not allowed: between 0 and 1")

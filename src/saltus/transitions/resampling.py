@@ -9,13 +9,15 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
+from saltus.errors import SaltusError
+from saltus.transitions.product_limit import HALF
 from saltus.transitions.times import Times
-
-HALF = 0.5 + 1e-12
 
 
 def draws(count: int, resamples: int, key: int) -> Int[np.ndarray, "draw seed"]:
     """How often each of `count` seeds is in each draw with replacement: a fixed Philox stream."""
+    if resamples < 1:
+        raise SaltusError(f"resamples: {resamples} is not allowed: 1 or more")
     generator = np.random.Generator(np.random.Philox(key=key))
     even = np.full(count, 1 / count)
     return generator.multinomial(count, even, size=resamples)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from saltus.errors import SaltusError
 from saltus.transitions.intervals import Interval, mean_interval
-from saltus.transitions.product_limit import kaplan_meier
+from saltus.transitions.product_limit import check_confidence, kaplan_meier
 from saltus.transitions.resampling import areas, draws
 from saltus.transitions.times import Times
 
@@ -30,6 +30,7 @@ def restricted_mean(
     without seeds the estimate is NaN as well. Raises SaltusError where the horizon lies beyond
     what was seen: the curve is not known there.
     """
+    check_confidence(confidence)
     _check_horizon(times, horizon)
     estimate = _area(times, horizon)
     if times.count < 2:
