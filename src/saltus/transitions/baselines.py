@@ -21,16 +21,16 @@ Growing series:
 
     cusum           Page's one-sided sum (1954) on values standardised by the mean and deviation of
                     the first 20 points after 5 are left out, allowance 1/2, threshold 5: the
-                    textbook; after an alarm it standardises anew
+                    textbook; after an alarm or a learning-rate step it standardises anew
     cusum-cautious  the same with 40 points, allowance `ALLOWANCE` and threshold `THRESHOLD`
-    pelt-again      at every 10th point the rule `pelt` on the last 200 points
+    pelt-again      at every 10th point the rule `pelt` on the last 200 points since the last
+                    learning-rate step
 
 The constants in capitals were chosen on the split "development".
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -116,8 +116,12 @@ class Cusum:
         self.mean, self.deviation, self.sum = (np.zeros(members) for _ in range(3))
         self.since = np.zeros(members)
 
-    def update(self, step: float, values: Float[np.ndarray, " member"]) -> list[Alarm]:
-        """Take one value of each member."""
+    def update(
+        self, step: float, values: Float[np.ndarray, " member"], changed: bool = False
+    ) -> list[Alarm]:
+        """Take one value of each member; `changed`: standardise anew."""
+        if changed:
+            self.seen[:] = -self.left_out
         learning = self.seen < self.reference
         taking = np.flatnonzero(learning & (self.seen >= 0))
         self.first[taking, self.seen[taking]] = values[taking]
@@ -155,8 +159,12 @@ class PeltAgain:
         self.latest = np.full(members, -np.inf)  # step of the last drop that was told
         self.count = 0
 
-    def update(self, step: float, values: Float[np.ndarray, " member"]) -> list[Alarm]:
-        """Take one value of each member."""
+    def update(
+        self, step: float, values: Float[np.ndarray, " member"], changed: bool = False
+    ) -> list[Alarm]:
+        """Take one value of each member; `changed`: forget the past."""
+        if changed:
+            self.steps, self.values, self.count = [], [], 0
         self.steps, self.values = [*self.steps, step][-self.kept :], [*self.values, values]
         self.values, self.count = self.values[-self.kept :], self.count + 1
         if self.count % self.every or self.count < 40:
@@ -196,7 +204,7 @@ def _change_points(kernel: str, values: Values, penalty: float) -> list[int]:
     if not np.ptp(values) > 0:
         return []  # nothing changes, and the rbf bandwidth would be that of nothing
     search = KernelCPD(kernel=kernel, min_size=2).fit(values[:, None])
-    return list(search.predict(pen=penalty * np.log(len(values))) or [])[:-1]
+    return [int(at) for at in search.predict(pen=penalty * np.log(len(values))) or []][:-1]
 
 
 def noise_of(values: Values) -> float:
@@ -214,7 +222,7 @@ def read_as_drops(
 ) -> list[float]:
     """The drops among change points, by the rule at the head of this file."""
     edges = [0, *breaks, len(values)]
-    levels = [float(np.median(values[a:b])) for a, b in itertools.pairwise(edges)]
+    levels = [float(np.median(values[a:b])) for a, b in pairwise(edges)]
     found, first = [], 1
     while first < len(levels):
         if levels[first] >= levels[first - 1]:

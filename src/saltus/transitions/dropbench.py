@@ -4,7 +4,8 @@ labelled curves (`curves.py`) by the same rule (`scoring.py`).
 A detector of finished series is a function of (steps, values, changes) that returns drop steps or
 `Transition`s. A live one is a class: `Watch(members)` and `update(step, values)`, called with one
 value per member at each step that is read, returning events with the fields member, step, kind and
-since; an event of kind "leap begun" is an alarm.
+since; an event of kind "leap begun" is an alarm. If its `update` takes `changed`, that is true at
+the first step that is read after the learning rate changed.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import importlib
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -24,6 +26,8 @@ import numpy as np
 from saltus.errors import SaltusError
 from saltus.transitions.baselines import AT_MOST, LIVE, OFFLINE
 from saltus.transitions.curves import Labelled
+from saltus.transitions.offline import find
+from saltus.transitions.online import Watch
 from saltus.transitions.scoring import LiveScore, Score, score, score_live
 from saltus.transitions.transition import Transition
 
@@ -37,7 +41,7 @@ class Detector:
 
     name: str
     kind: Literal["offline", "live"]
-    call: Callable[..., Any]  # the function, or the class
+    call: Any  # the function, or the class
     at_most: int | None = None  # curves that it is shown; None: all
 
     def share(self, curves: Sequence[Labelled]) -> Sequence[Labelled]:
@@ -57,30 +61,16 @@ class Measured(Generic[S]):
 
 def detectors(baselines: bool = True) -> list[Detector]:
     """Our own, and the baselines."""
-    found = _own()
+
+    def ours(steps: np.ndarray, values: np.ndarray, changes: Sequence[float]) -> Sequence[Any]:
+        return find(steps, values, changes=changes)
+
+    found = [Detector("find", "offline", ours), Detector("watch", "live", Watch)]
     if baselines:
         found += [
             Detector(name, "offline", call, AT_MOST.get(name)) for name, call in OFFLINE.items()
         ]
         found += [Detector(name, "live", call, AT_MOST.get(name)) for name, call in LIVE.items()]
-    return found
-
-
-def _own() -> list[Detector]:
-    found = []
-    from importlib.util import find_spec
-
-    if find_spec("saltus.transitions.offline"):
-        from saltus.transitions.offline import find
-
-        def ours(steps: np.ndarray, values: np.ndarray, changes: Sequence[float]) -> Sequence[Any]:
-            return find(steps, values, changes=changes)
-
-        found.append(Detector("find", "offline", ours))
-    if find_spec("saltus.transitions.online"):
-        found.append(
-            Detector("watch", "live", importlib.import_module("saltus.transitions.online").Watch)
-        )
     return found
 
 
@@ -99,6 +89,8 @@ def load(place: str, kind: Literal["offline", "live"]) -> Detector:
         raise SaltusError(f"cannot import {module}: {_reason(error)}") from error
     if not callable(call := getattr(found, name, None)):
         raise SaltusError(f"{module} has no function or class '{name}'")
+    if kind == "live" and not callable(getattr(call, "update", None)):
+        raise SaltusError(f"'{place}' is no class with a method update(step, values)")
     return Detector(name, kind, call)
 
 
@@ -123,11 +115,13 @@ def measure_live(
     shown = detector.share(curves)
     started = time.perf_counter()
     said: list[list[float]] = [[] for _ in shown]
-    clocks: dict[bytes, list[int]] = defaultdict(list)
+    told = "changed" in signature(detector.call.update).parameters
+    clocks: dict[Any, list[int]] = defaultdict(list)
     for index, each in enumerate(shown):
-        clocks[each.steps.tobytes()].append(index)
+        # A Watch is told of changes of all its members at once.
+        clocks[each.steps.tobytes(), each.changes if told else ()].append(index)
     for members in clocks.values():
-        for member, step in _alarms(detector, [shown[index] for index in members]):
+        for member, step in _alarms(detector, [shown[index] for index in members], told):
             said[members[member]].append(step)
         progress(len(members))
     spent = time.perf_counter() - started
@@ -155,12 +149,17 @@ def agreement(one: Measured[Any], other: Measured[Any], curves: Sequence[Labelle
     return 2 * both / total if total else float("nan")
 
 
-def _alarms(detector: Detector, curves: Sequence[Labelled]) -> Iterable[tuple[int, float]]:
+def _alarms(
+    detector: Detector, curves: Sequence[Labelled], told: bool
+) -> Iterator[tuple[int, float]]:
+    """(member, step) of each alarm on curves of one clock, and of one set of changes if told."""
     values = np.stack([each.values for each in curves], axis=1)
+    changes = set(curves[0].changes) if told else set()
     with _blamed(detector, curves[0].name):
         watch = detector.call(len(curves))
         for step, row in zip(curves[0].steps.tolist(), values, strict=True):
-            for event in watch.update(step, row):
+            more = {"changed": True} if step in changes else {}
+            for event in watch.update(step, row, **more):
                 if event.kind == "leap begun":
                     yield int(event.member), float(event.step)
 

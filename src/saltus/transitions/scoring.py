@@ -9,7 +9,7 @@ to find them nor to miss them counts.
 Live series. An alarm *belongs* to a leap if it is said between max(3 points, width) before the
 leap's onset and max(20 points, width, 5 % of the budget) after its 90 % step. False alarms are
 counted per million points that were read of null curves; those with learning-rate steps stand
-apart, because a live detector is not told of them.
+apart, because not every live detector can be told of them.
 """
 
 from __future__ import annotations
