@@ -4,6 +4,7 @@ from saltus.transitions.bootstrap import bootstrap_interval
 from saltus.transitions.drop import Drop, drops, first_crossing
 from saltus.transitions.intervals import Interval, mean_interval, median_interval, share_interval
 from saltus.transitions.offline import find
+from saltus.transitions.online import Event, Watch
 from saltus.transitions.power import MeanEffect, detectable, seeds_needed
 from saltus.transitions.power_share import ShareEffect
 from saltus.transitions.power_time import Spread, TimeEffect, fit_spread
@@ -25,6 +26,7 @@ from saltus.transitions.transition import Plateau, Transition, largest
 
 __all__ = [
     "Drop",
+    "Event",
     "Interval",
     "LogRank",
     "MeanEffect",
@@ -35,6 +37,7 @@ __all__ = [
     "TimeEffect",
     "Times",
     "Transition",
+    "Watch",
     "bootstrap_interval",
     "detectable",
     "drops",
