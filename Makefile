@@ -5,6 +5,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 COUNT ?= 200
 ARGS ?=
+TABLE ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,8 +25,9 @@ reproduce: .venv ## run every study at quick scale: progress, ledger, report
 test: .venv ## run the test suite (ARGS="-k name" narrows it, WORKERS=1 is easiest to debug)
 	@$(PYTEST) -n $(WORKERS) $(ARGS)
 
-torture: .venv ## kill, truncate and fill disks COUNT=200 times, and compare every bit
-	@SALTUS_TORTURE_COUNT=$(COUNT) $(PYTEST) -m torture $(ARGS)
+torture: .venv ## kill, flip bits, fill disks COUNT=200 times (TABLE=docs/torture.md writes the table)
+	@SALTUS_TORTURE_COUNT=$(COUNT) SALTUS_TORTURE_TABLE=$(TABLE) $(PYTEST) -n $(WORKERS) \
+	  -m torture tests/torture tests/training $(ARGS)
 
 bench: .venv ## time the engine against loops, the instruments, and the solver against scipy
 	@$(BIN)/python -m saltus.bench

@@ -11,10 +11,11 @@ from types import ModuleType
 import pytest
 
 from saltus.errors import SaltusError
-from saltus.runs import ShardWriter, verify
+from saltus.runs import Run, ShardWriter, query, verify
 
 FIXED = ("experiment.yaml", "members.json", "provenance.json", "manifest.json")
 SHARD = ("metrics.log", "chain.jsonl", "status.json", "checkpoints/step-00000012.safetensors")
+LOSSES = "SELECT * FROM metrics WHERE name = 'loss'"
 FILES = [*FIXED, *(f"shards/001/{name}" for name in SHARD)]
 
 
@@ -143,3 +144,64 @@ def test_an_altered_run_is_not_continued(done: Path) -> None:
 def test_what_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(SaltusError, match="is not a run"):
         verify(tmp_path)
+
+
+def test_the_status_of_another_shard_is_not_believed(done: Path, halfway: Path) -> None:
+    for run, other in ((done, halfway), (halfway, done)):
+        own, foreign = (path / "shards/000/status.json" for path in (run, other))
+        kept = own.read_bytes()
+        own.write_bytes(foreign.read_bytes())
+        assert verify(run).problems[0] == (
+            "shards/000/status.json: its digest does not match its content"
+        )
+        assert not Run(run).shards[0].done and Run(run).shards[0].status == {}
+        own.write_bytes(kept)
+
+
+def test_a_rolling_checkpoint_that_is_missing_is_found_where_it_was_not_released(
+    done: Path,
+) -> None:
+    (done / "shards/000/checkpoints/step-00000020.safetensors").unlink()
+    assert verify(done).problems == [
+        "shards/000/checkpoints/step-00000020.safetensors: "
+        "missing, though it is one of the newest two checkpoints"
+    ]
+
+
+@pytest.mark.parametrize("file", FIXED)
+def test_a_flipped_bit_in_a_fixed_file_is_not_read_as_if_it_were_true(
+    done: Path, file: str
+) -> None:
+    data = (done / file).read_bytes()
+    flip(done / file, 8 * max(data.rfind(digit) for digit in b"0123456789"))  # another digit
+    run, read = Run(done), {"experiment": lambda r: r.experiment, "members": lambda r: r.seeds}
+    read |= {"provenance": lambda r: r.provenance, "manifest": lambda r: r.experiment}
+    with pytest.raises(SaltusError, match=rf"is damaged: {file}: ") as caught:
+        read[file.split(".")[0]](run)
+    assert "\n" not in str(caught.value)
+
+
+def test_less_than_a_finished_run_is_refused(copy: Callable[[], Path]) -> None:
+    """The last value that is left would pass for the last of the training."""
+    for damage in ("flip", "cut", "delete"):
+        run = copy()
+        log = run / "shards/000/metrics.log"
+        data = log.read_bytes()
+        changed = {"flip": data[:-1] + bytes([data[-1] ^ 1]), "cut": data[: len(data) // 2]}
+        log.write_bytes(changed.get(damage, b""))
+        if damage == "delete":
+            log.unlink()
+        assert Run(run).damage[0].startswith("shards/000/metrics.log: ")
+        for read in (lambda run: run.series("loss"), lambda run: query(run.path, LOSSES)):
+            with pytest.raises(SaltusError, match=r"is damaged: shards/000/metrics.log: "):
+                read(Run(run))
+        assert not Run(run).shards[0].done  # so that resume trains it again
+
+
+def test_the_last_checkpoint_of_a_finished_run_is_its_last(done: Path) -> None:
+    assert (Run(done).checkpoint()["weight"] == Run(done).checkpoint(24)["weight"]).all()
+    for shard in ("000", "001"):
+        (done / f"shards/{shard}/checkpoints/step-00000024.safetensors").unlink()
+    with pytest.raises(SaltusError, match=r"has lost its last checkpoint; allowed: 0, 12, 20$"):
+        Run(done).checkpoint()
+    assert len(Run(done).damage) == 2 and Run(done).checkpoint(20)
