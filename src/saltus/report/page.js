@@ -17,6 +17,7 @@
     const text = !power ? mantissa : /^-?1$/.test(mantissa) ? mantissa.slice(0, -1) + scale : mantissa + "·" + scale;
     return text.replace("-", "−");
   };
+  const rough = value => value > 100 ? Math.round(value).toLocaleString("en") : short(+value.toPrecision(3));
   const repaint = [];
 
   // ---- light and dark
@@ -67,16 +68,18 @@
       panel.curves = panel.curves.filter(curve => curve.x.length);
       for (const curve of panel.curves) curve.at = curve.x.map(x => (along(x) - low) / (high - low));
       panel.value = share => (panel.log ? Math.exp : value => value)(low + share * (high - low));
+      panel.last = Math.max(...panel.stairs.map(each => (along(each.times.at(-1)) - low) / (high - low)));
     }
     const plots = all(".plot", figure);
     let rules = [], tip = null, place = null;
     const clear = () => { rules.forEach(rule => rule.remove()); tip?.remove(); rules = []; tip = null; };
     const show = (index, wanted) => {
       clear();
-      const { curves, stairs, name, log, value } = panels[index];
+      const { curves, stairs, name, log, value, last } = panels[index];
       if (!curves.length && !stairs.length) return;
       // Curves are read at their points; stairs have a value anywhere.
-      const [at, x] = !curves.length ? [wanted, +value(wanted).toPrecision(3)] : curves.map(c => nearest(c.at, wanted)).map((i, c) => [curves[c].at[i], curves[c].x[i]])
+      if (!curves.length) wanted = Math.min(wanted, last);
+      const [at, x] = !curves.length ? [wanted, value(wanted)] : curves.map(c => nearest(c.at, wanted)).map((i, c) => [curves[c].at[i], curves[c].x[i]])
         .reduce((a, b) => Math.abs(b[0] - wanted) < Math.abs(a[0] - wanted) ? b : a);
       place = { index, share: at };
       plots.forEach((plot, other) => {
@@ -86,7 +89,7 @@
         rules.push(rule);
       });
       tip = make("div", plots[index], "tip");
-      make("b", tip, "", `${name} ${Number.isInteger(x) ? x.toLocaleString("en") : short(x)}`);
+      make("b", tip, "", `${name} ${Number.isInteger(x) ? x.toLocaleString("en") : curves.length ? short(x) : rough(x)}`);
       const table = make("table", tip);
       for (const curve of curves) {
         const i = nearest(curve.at, at);
@@ -101,7 +104,7 @@
       }
       for (const each of stairs) {
         const i = each.x.findLastIndex(from => from <= x);
-        if (i < 0 || x > each.times.at(-1)) continue;
+        if (i < 0 || x > each.times.at(-1) * (1 + 1e-9)) continue;
         const row = make("tr", table, each.color);
         make("td", row, "", each.label).style.color = "var(--k)";
         make("td", row).append(make("b", row, "", short(each.share[i])));
@@ -109,9 +112,12 @@
           `${each.times.filter(time => time >= x).length} of ${each.times.length} seeds at risk`);
       }
       const box = plots[index].getBoundingClientRect(), width = tip.offsetWidth;
-      const left = Math.min(box.left + place.share * box.width - width / 2, innerWidth - width - 10);
+      const left = Math.min(box.left + place.share * box.width - width / 2, root.clientWidth - width - 10);
       tip.style.left = Math.max(8, left) - box.left + "px";
     };
+    document.addEventListener("pointerdown", event => {
+      if (!plots.some(plot => plot.contains(event.target))) clear();
+    });
     plots.forEach((plot, index) => {
       const follow = event => {
         const box = plot.getBoundingClientRect();
@@ -119,8 +125,9 @@
       };
       plot.addEventListener("pointermove", follow);
       plot.addEventListener("pointerdown", follow);
-      plot.addEventListener("pointerleave", clear);
-      plot.addEventListener("blur", clear);
+      // A finger that was lifted leaves its readout; one put down elsewhere takes it away.
+      plot.addEventListener("pointerleave", event => { if (event.pointerType !== "touch") clear(); });
+      plot.addEventListener("blur", () => { if (place?.index === index) clear(); });
       plot.addEventListener("keydown", event => {
         const move = { ArrowLeft: -0.01, ArrowRight: 0.01 }[event.key];
         if (event.key === "Escape") clear();
