@@ -41,8 +41,8 @@ def test_a_sweep_alone_compares_its_settings(saltus, sweep):
     said = saltus("compare", "sweep")
     assert said.code == 0
     assert "A  learning_rate = 0.001 (reference)\nB  learning_rate = 0.01\n" in said.out
-    assert re.search(r"A +0/3 +0\.\d+ \[0\.0+, 0\.\d+\] +∞ \[", said.out)
-    assert re.search(r"evaluation/accuracy +-?\d", said.out)
+    assert re.search(r"A +0/3 +0 \[0, 0\.\d+\] +∞ \[", said.out)
+    assert re.search(r"evaluation/loss +−?\d", said.out)
     assert said.out.endswith("page: compare.html\n")
     assert max(map(len, said.out.splitlines())) <= 80
     assert "learning_rate = 0.01 against learning_rate = 0.001" in Path("compare.html").read_text()
@@ -116,7 +116,9 @@ def test_infinite_ends_are_said_and_missing_numbers_are_a_dash():
     assert short_text(Interval(nan, -inf, inf, 3)) == "–"
     assert short_text(Interval(inf, 120.0, inf, 3)) == "∞ [120, ∞]"
     assert short_text(Interval(-47.86, -inf, 26.94, 3)) == "−47.9 [−∞, 26.9]"
-    assert short_text(Interval(1.0, 0.5, 1.5, 3)) == "1.00 [0.50, 1.50]"
+    assert short_text(Interval(1.0, 0.5, 1.5, 3)) == "1 [0.5, 1.5]"
+    assert short_text(Interval(-2e-6, -3e-6, 0.0, 3)) == "−2 [−3, 0]·10⁻⁶"
+    assert short_text(Interval(0.0, 0.0, 0.0, 3)) == "0 [0, 0]"
 
 
 fields = st.from_regex(r"[a-z_][a-z0-9_]{0,5}(\.[a-z0-9_]{1,4}){0,2}", fullmatch=True)

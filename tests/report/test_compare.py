@@ -329,6 +329,17 @@ def test_flows_are_compared_on_their_own_clock(record):
     assert found.effects[0].at == pytest.approx((40.0, 40.0))
 
 
+def test_a_flow_and_steps_of_a_descent_have_no_time_in_common(record):
+    changes = {"optimizer": {"kind": "gradient-flow", "duration": 40.0}, "steps": 199}
+    changes |= {"examples": 64, "batch": 64}
+    flow = record("flow", {"loss/train": leaping(EARLY)}, changes=changes)
+    descent = record("descent", {"loss/train": leaping(LATE, seed=1)}, every=10)
+    found = compare(groups(flow, descent))
+    assert found.leaps is None
+    assert found.effects[0].at == (199.0, 1990.0)
+    assert "different clocks" in found.notes[-1]
+
+
 # the page and the files
 
 

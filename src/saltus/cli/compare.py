@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from math import isfinite, isnan
+from dataclasses import replace
+from math import floor, isfinite, isnan, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from saltus.cli.inputs import ROOT, Json, Root, assignment, find_run, value_of
-from saltus.cli.output import console, count, interval_text, print_json, say, table
+from saltus.cli.output import console, count, print_json, say, table
 from saltus.errors import SaltusError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 SETTING = re.compile(r"(?P<run>.+?):(?P<settings>[A-Za-z_][\w.-]*=.*)", re.DOTALL)
 NEXT_FIELD = re.compile(r",(?=[A-Za-z_][\w.-]*=)")  # values may hold commas themselves
 SHOWN = 10  # metrics in the terminal; the page has all
+NAME = 14  # columns that a metric's name gets at least
+FEW, MANY = -2, 5  # powers of ten between which numbers are written out
 PAGE = Path("compare.html")
 
 
@@ -203,32 +206,41 @@ def _show(found: Comparison) -> None:
     alike = places.pop() if len(places) == 1 else None
     most = f"the {SHOWN} largest of " if len(found.effects) > SHOWN else ""
     say(f"{most}{count(len(found.effects), 'effect')}{f', read at {alike}' if alike else ''}")
-    right = ("difference from A", "Hedges' g", "p (Holm)")
+    right = ("difference from A", "Hedges' g", "p, Holm")
     made = table("metric", *([""] if several else []), *right, *([] if alike else ["at"]),
-                 right=(*right, "at"))  # fmt: skip
+                 right=(*right, "at"), padding=(0, 1, 0, 0))  # fmt: skip
+    made.columns[0].min_width = NAME
     for each in shown:
         made.add_row(
             each.metric,
             *([letters[each.group.label]] if several else []),
-            short_text(each.effect.difference),
-            short_text(each.effect.standardised),
+            short_text(each.effect.difference, 3),
+            short_text(hundredths(each.effect.standardised), 2),
             p_text(each.adjusted),
             *([] if alike else [at_text(each)]),
         )
     console().print(made)
 
 
-def short_text(interval: Interval) -> str:
-    """The usual text of an interval; '∞' for an infinite end, '–' where nothing is known."""
-    from saltus.report.text import number
+def short_text(interval: Interval, digits: int = 3) -> str:
+    """'1.5 [1, ∞]', '4.2 [3.1, 5.3]·10⁻⁶', short enough for a column; '–' if nothing is known."""
+    from saltus.report.text import number, power_of_ten
 
-    ends = (interval.estimate, interval.low, interval.high)
-    if all(map(isfinite, ends)):
-        return interval_text(interval)
-    if not any(map(isfinite, ends)) and isnan(interval.estimate):
+    if isnan(interval.estimate):
         return "–"
-    estimate, low, high = (number(end, 3) for end in ends)
-    return f"{estimate} [{low}, {high}]"
+    ends = (interval.estimate, interval.low, interval.high)
+    largest = max((abs(end) for end in ends if isfinite(end)), default=0.0)
+    power = floor(log10(largest)) if largest else 0
+    if FEW <= power < MANY:
+        power = 0
+    estimate, low, high = (number(end / 10.0**power, digits) for end in ends)
+    return f"{estimate} [{low}, {high}]{f'·{power_of_ten(power)}' if power else ''}"
+
+
+def hundredths(interval: Interval) -> Interval:
+    """A standardised effect beyond two decimals is of no interest."""
+    ends = {key: round(getattr(interval, key), 2) + 0.0 for key in ("estimate", "low", "high")}
+    return replace(interval, **ends)
 
 
 def _leap_table(leaps: LeapComparison, letters: dict[str, str]) -> Table:

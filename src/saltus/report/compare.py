@@ -12,7 +12,7 @@ from pathlib import Path
 
 from saltus.errors import SaltusError, unknown
 from saltus.report.compare_differences import differences, experiment_of
-from saltus.report.compare_effects import MetricEffect, effects_of, shared_series
+from saltus.report.compare_effects import MetricEffect, effects_of, one_clock, shared_series
 from saltus.report.compare_forest import Forest, forest_of, write_forest
 from saltus.report.compare_groups import groups_of_sides, notes_of, sides_of
 from saltus.report.compare_leaps import LeapComparison, leaps_of
@@ -36,7 +36,7 @@ class Comparison:
 
     groups: list[Group]
     names: list[str]  # of the series that all groups have
-    leaps: LeapComparison | None  # None: not all groups have the loss, and no series was named
+    leaps: LeapComparison | None  # None: not all groups have the loss, or a clock in common
     effects: list[MetricEffect]
     differing: dict[str, list[str]]  # field of the experiments → its value in each group
     notes: list[str]
@@ -78,7 +78,8 @@ def compare(
 
     `series` is where leaps are looked for (None: the training loss, if all groups have it), and
     `direction` which way they go. Metrics are compared at the last reading that all groups have
-    got to, or with `at_end` each at its own end. Raises SaltusError where the groups have no series
+    got to, or with `at_end` each at its own end; so, too, where the groups run by different clocks,
+    and then leaps are not compared. Raises SaltusError where the groups have no series
     in common, or not this one.
     """
     groups = list(groups)
@@ -89,13 +90,20 @@ def compare(
     if series is not None and series not in names:
         raise SaltusError(f"--series: {unknown('series of all groups', series, names)}")
     chosen = series or (LOSS if LOSS in names else None)
+    notes = notes_of(groups)
+    if not one_clock(groups):
+        at_end, chosen = True, None
+        notes.append(
+            "the groups run by different clocks (training steps, times of gradient flows): times "
+            "of leaps are not compared, and every metric is read at each group's own end"
+        )
     return Comparison(
         groups,
         names,
         leaps_of(groups, chosen, direction) if chosen else None,
         effects_of(groups, shared, at_end),
         differences([experiment_of(group) for group in groups]),
-        notes_of(groups),
+        notes,
         at_end,
     )
 

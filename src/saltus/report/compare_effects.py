@@ -109,8 +109,15 @@ def positions(
 
 def axis_of(groups: Sequence[Group]) -> tuple[str, bool]:
     """The label of the groups' common x axis, and whether it is logarithmic."""
-    clocks = {(clock.label, clock.log) for clock in (clock_of(group.run) for group in groups)}
-    return clocks.pop() if len(clocks) == 1 else (STEP, False)
+    clocks = [clock_of(group.run) for group in groups]
+    if len({clock.label for clock in clocks}) > 1:
+        return STEP, False
+    return clocks[0].label, any(clock.log for clock in clocks)
+
+
+def one_clock(groups: Sequence[Group]) -> bool:
+    """Whether a step, or a time, is the same thing in all groups."""
+    return len({clock_of(group.run).label for group in groups}) == 1
 
 
 def _scalars(run: Run) -> dict[str, Series]:
