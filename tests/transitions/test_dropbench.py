@@ -180,6 +180,9 @@ def test_agreement_is_one_with_oneself_and_none_with_the_silent():
     silent = measure(Detector("c", "offline", lambda *_: []), made)
     assert agreement(one, one, made) == 1.0
     assert agreement(one, other, made) == agreement(other, one, made) == pytest.approx(2 / 5)
+    seen_less = measure(Detector("d", "offline", lambda *_: [200.0], at_most=1), made * 2)
+    twice = measure(Detector("a", "offline", lambda *_: [100.0, 200.0]), made * 2)
+    assert agreement(twice, seen_less, made * 2) == pytest.approx(2 / 3)  # on the first alone
     assert agreement(one, silent, made) == 0.0 and np.isnan(agreement(silent, silent, made))
 
 

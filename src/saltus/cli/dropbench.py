@@ -219,10 +219,7 @@ def _real_document(seen: Sequence[Measured[Any]], real: Sequence[Labelled]) -> A
                 "curves": shown,
                 "with_a_drop": share_interval(dropping, shown),
                 "recall": each.score.recall,
-                "agreement": {
-                    other.name: agreement(each, other, real[: min(shown, len(other.named))])
-                    for other in seen
-                },
+                "agreement": {other.name: agreement(each, other, real) for other in seen},
             }
         )
     labelled = sum(each.leaps is not None for each in real)

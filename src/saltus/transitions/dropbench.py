@@ -138,11 +138,12 @@ def drop_steps(detector: Detector, curve: Labelled) -> list[float]:
 
 def agreement(one: Measured[Any], other: Measured[Any], curves: Sequence[Labelled]) -> float:
     """2 x drops that both name / all drops that they name, within the tolerance of a leap of no
-    width; NaN where neither names any. For curves that nobody has labelled."""
+    width, over the curves that both were shown; NaN where neither names any. For curves that nobody
+    has labelled."""
     from saltus.transitions.scoring import match
 
     both = total = 0
-    for curve, mine, yours in zip(curves, one.named, other.named, strict=True):
+    for curve, mine, yours in zip(curves, one.named, other.named, strict=False):
         far = max(3 * curve.spacing, 0.02 * curve.budget)
         both += len(match(mine, [(step - far, step + far) for step in yours]))
         total += len(mine) + len(yours)
