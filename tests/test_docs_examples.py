@@ -71,7 +71,14 @@ def test_the_page_on_flows_runs_and_its_yaml_is_its_python(tmp_path, monkeypatch
     assert capsys.readouterr().out.count("tensor") == 2
 
 
-@pytest.mark.parametrize("page", [*PAGES, "flow"])
+def test_the_page_on_transitions_runs():
+    text = (DOCS / "transitions.md").read_text("utf-8")
+    finished, live = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for source in (finished, live):  # they assert what they claim
+        exec(compile(source, "transitions.md", "exec"), {})
+
+
+@pytest.mark.parametrize("page", [*PAGES, "flow", "transitions"])
 def test_the_page_fits_the_width_of_the_code(page):
     lines = (DOCS / f"{page}.md").read_text("utf-8").split("\n")
     assert max(len(line) for line in lines if not line.startswith("|")) <= 100
