@@ -120,6 +120,20 @@ def test_json_holds_all_of_it(saltus, toy):
         assert arm["overhead"] == pytest.approx(arm["instrument_seconds"] / arm["seconds"])
 
 
+def test_every_figure_of_the_report_is_written_where_asked(saltus, toy):
+    said = saltus("reproduce", "--figures", "drawn")
+    lines = [line for line in said.out.splitlines() if line.startswith("figure: ")]
+    assert lines == [
+        "figure: drawn/toy/1-training-loss.svg, .pdf, .png: Training loss",
+        "figure: drawn/toy/2-headline-series.svg, .pdf, .png: Headline series",
+    ]
+    files = sorted(path.name for path in Path("drawn/toy").iterdir())
+    assert files == [f"{name}.{kind}" for name in ("1-training-loss", "2-headline-series")
+                     for kind in ("pdf", "png", "svg")]  # fmt: skip
+    said = saltus("report", QUICK / "toy-slow", "--figures", "one", "--json")
+    assert said.document["figures"] == [f"one/1-training-loss.{k}" for k in ("svg", "pdf", "png")]
+
+
 def test_a_finished_run_of_the_same_experiment_is_used_again(saltus, toy):
     saltus("reproduce")
     before = {path: path.stat().st_mtime_ns for path in QUICK.rglob("*") if path.is_file()}

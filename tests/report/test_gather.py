@@ -33,6 +33,13 @@ def test_without_a_leap_the_marks_are_those_of_the_accuracy(make_run, monkeypatc
     assert sorted(reached) == list(mark.each) and mark.median == np.median(reached)
 
 
+def test_what_is_half_right_from_the_start_is_no_event(make_run, monkeypatch):
+    run = make_run(leap=-30)
+    assert (run.series("evaluation/accuracy").values[:, 0] > 0.5).all()
+    monkeypatch.setattr(type(run), "transitions", lambda *_: [(Transition(None, 60.0),)] * 4)
+    assert gather.loss_figure({"baseline": run}).panels[0].marks == ()
+
+
 def test_half_right_stands_on_the_accuracy_of_a_single_group(make_run):
     run = make_run()
     names = ["loss/train", "evaluation/accuracy"]

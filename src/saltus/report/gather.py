@@ -149,11 +149,16 @@ def read_series(run: Run, name: str) -> Series | None:
 
 
 def half_accuracy(group: Group) -> Mark | None:
-    """When each seed's answers are half right, where accuracy was read."""
+    """When each seed's answers are half right, where accuracy was read.
+
+    None where most seeds are half right from the first reading on: nothing happened then.
+    """
     series = read_series(group.run, ACCURACY)
     if series is None:
         return None
     found = first_crossing(series.steps, series.values[list(group.places)], 0.5)
+    if 2 * found.count(int(series.steps[0])) > len(found):
+        return None
     clock = clock_of(group.run)
     times = [None if step is None else clock.at(np.array([step]))[0] for step in found]
     return mark("half right", times, group.color)

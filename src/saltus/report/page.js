@@ -103,13 +103,15 @@
           : seeds ? "1 seed" : "computed");
       }
       for (const each of stairs) {
-        const i = each.x.findLastIndex(from => from <= x);
-        if (i < 0 || x > each.times.at(-1) * (1 + 1e-9)) continue;
+        const i = each.x.findLastIndex(from => from <= x), seeds = each.times.length;
+        const over = x > each.times.at(-1) * (1 + 1e-9); // known beyond the end only where all are there
+        if (i < 0 || (over && each.share.at(-1) > 0)) continue;
         const row = make("tr", table, each.color);
         make("td", row, "", each.label).style.color = "var(--k)";
         make("td", row).append(make("b", row, "", short(each.share[i])));
-        make("td", row, "", `${each.confidence}: ${short(each.from[i])} to ${short(each.to[i])}; ` +
-          `${each.times.filter(time => time >= x).length} of ${each.times.length} seeds at risk`);
+        make("td", row, "", over ? `all of ${seeds} seeds` :
+          `${each.confidence}: ${short(each.from[i])} to ${short(each.to[i])}; ` +
+          `${each.times.filter(time => time >= x).length} of ${seeds} seeds at risk`);
       }
       const box = plots[index].getBoundingClientRect(), width = tip.offsetWidth;
       const left = Math.min(box.left + place.share * box.width - width / 2, root.clientWidth - width - 10);
