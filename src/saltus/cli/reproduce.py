@@ -107,9 +107,7 @@ def draw_figures(outcomes: Sequence[StudyOutcome], folder: Path) -> list[FigureF
     return [
         files
         for outcome in outcomes
-        for files in write_study_figures(
-            outcome.study, outcome.arms, folder / outcome.study.name
-        )
+        for files in write_study_figures(outcome.study, outcome.arms, folder / outcome.study.name)
     ]
 
 
