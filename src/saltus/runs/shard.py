@@ -89,16 +89,12 @@ class Shard:
         said = read_status(self.files.status, self._genesis)
         chain = load_chain(self.files, self._genesis, self._experiment)
         last, done = chain.records[-1:], self.status.get("state") == "done"
-        wrong = {
-            self.files.status: None
-            if said is not None
-            else "its digest does not match its content",
-            self.files.chain: chain.damage,
-            self.files.metrics: self._metrics_damage(),
-        }
+        wrong = {self.files.chain: chain.damage, self.files.metrics: self._metrics_damage()}
+        if said is None:
+            wrong[self.files.status] = "its digest does not match its content"
         if size_of(self.files.metrics) and not self.files.chain.exists():
             wrong[self.files.chain] = "missing"
-        if done and not (last and last[0].step >= self.status["step"]):
+        if done and not (last and last[0].step >= self.status.get("step", 0)):
             wrong[self.files.chain] = chain.damage or "ends before the training did"
         if last and not self.files.status.exists():
             wrong[self.files.status] = "missing"
@@ -133,17 +129,18 @@ class Shard:
 
     def _metrics_damage(self) -> str | None:
         """What is wrong with the log, given what chain and status say of it; one line or None."""
-        status, records = self.status, self.records  # before the log, which a live writer extends
-        log, end = self.log, status.get("metrics", {})
-        if log.damage:
+        status = self.status
+        if status.get("state") == "done":  # its end is sealed, and no chain need be read
+            log, end = self.log, status.get("metrics", {})
+            if (log.end, log.digest) != (end.get("length", 0), end.get("digest", log.digest)):
+                return log.damage or "ends before the training did"
             return log.damage
-        if status.get("state") == "done" and log.end != end.get("length", 0):
-            return "does not end where it ended when the run was done"
-        boundaries = log.boundaries()
+        records = self.records  # before the log, which a live writer extends first
+        log = self.log
         for record in records[-1:]:
-            if boundaries.get(record.metrics_length) != record.metrics_digest:
-                return f"not what it was at the checkpoint of {record.step}"
-        return None
+            if log.boundaries().get(record.metrics_length) != record.metrics_digest:
+                return log.damage or f"not what it was at the checkpoint of {record.step}"
+        return log.damage
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._run).as_posix()
