@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from saltus.cli.compare import NEXT_FIELD, SETTING, short_text
 from saltus.experiment import Experiment
+from saltus.report.files import FigureFiles
 from saltus.runs import open_run
 from saltus.training.launch import start
 from saltus.transitions import Interval
@@ -69,7 +70,7 @@ def test_two_runs_of_other_seeds_and_a_file_with_figures(saltus, sweep, monkeypa
 
     def draw(comparison, folder):
         drawn.append(comparison)
-        return [folder / "1.svg"]
+        return [FigureFiles(1, "First", (folder / "1.svg", folder / "1.pdf"))]
 
     monkeypatch.setattr("saltus.report.compare.write_figures", draw)
     said = saltus("compare", "runs/tiny", "sweep:learning_rate=1e-2", "--series", "evaluation/loss",
@@ -78,7 +79,7 @@ def test_two_runs_of_other_seeds_and_a_file_with_figures(saltus, sweep, monkeypa
     assert document["file"] == "out/page.html" and Path("out/page.html").is_file()
     assert document["leaps"]["series"] == "evaluation/loss"
     assert not any(each["paired"] for each in document["effects"])
-    assert document["figures"] == ["out/figures/1.svg"] and len(drawn) == 1
+    assert document["figures"] == ["out/figures/1.svg", "out/figures/1.pdf"] and len(drawn) == 1
     assert document["differs"]["seeds"] == ["0, 1", "0 to 2"]
 
 

@@ -74,7 +74,8 @@ def compare(
     path = write_page(found, output, command)
     drawn = [] if figures is None else write_figures(found, figures)
     if json:
-        print_json({"file": path, "figures": drawn, **document(found)})
+        files = [file for each in drawn for file in each.paths]
+        print_json({"file": path, "figures": files, **document(found)})
         return
     _show(found)
     for figure in drawn:

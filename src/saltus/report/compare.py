@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from saltus.errors import SaltusError, unknown
+from saltus.report import files
 from saltus.report.compare_differences import differences, experiment_of
 from saltus.report.compare_effects import MetricEffect, effects_of, one_clock, shared_series
 from saltus.report.compare_forest import Forest, forest_of, write_forest
@@ -19,6 +20,7 @@ from saltus.report.compare_leaps import LeapComparison, leaps_of
 from saltus.report.compose import caption
 from saltus.report.detected import leap_mark
 from saltus.report.figure import Figure, Panel
+from saltus.report.files import FigureFiles
 from saltus.report.gather import LEAP_NOTE, Group, panel_of
 from saltus.report.parts import families_of
 from saltus.report.text import slug
@@ -116,20 +118,16 @@ def write_page(comparison: Comparison, path: Path, command: str) -> Path:
     return save(path, comparison_page(comparison, command).encode())
 
 
-def write_figures(comparison: Comparison, folder: Path) -> list[Path]:
+def write_figures(comparison: Comparison, folder: Path) -> list[FigureFiles]:
     """Every figure of the page as FOLDER/1-title.svg, .pdf and .png."""
-    from saltus.report import publication
-
-    figures, forest = comparison.figures(), comparison.forest()
-    written = [
-        publication.write(figure, folder / f"{number}-{slug(figure.title)}{suffix}")
-        for number, figure in enumerate(figures, 1)
-        for suffix in SUFFIXES
-    ]
-    if forest is not None:
-        stem = f"{len(figures) + 1}-{slug(forest.title)}"
-        written += [write_forest(forest, folder / f"{stem}{suffix}") for suffix in SUFFIXES]
-    return written
+    written = files.write_figures(comparison.figures(), folder, SUFFIXES)
+    forest = comparison.forest()
+    if forest is None:
+        return written
+    place = len(written) + 1
+    stem = f"{place}-{slug(forest.title)}"
+    paths = tuple(write_forest(forest, folder / f"{stem}{suffix}") for suffix in SUFFIXES)
+    return [*written, FigureFiles(place, forest.title, paths)]
 
 
 def _labels(groups: Sequence[Group]) -> str:
