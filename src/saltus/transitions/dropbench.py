@@ -28,7 +28,7 @@ from saltus.transitions.baselines import AT_MOST, LIVE, OFFLINE
 from saltus.transitions.curves import Labelled
 from saltus.transitions.offline import find
 from saltus.transitions.online import Watch
-from saltus.transitions.scoring import LiveScore, Score, score, score_live
+from saltus.transitions.scoring import LiveScore, Score, match, score, score_live
 from saltus.transitions.transition import Transition
 
 S = TypeVar("S", Score, LiveScore)
@@ -140,8 +140,6 @@ def agreement(one: Measured[Any], other: Measured[Any], curves: Sequence[Labelle
     """2 x drops that both name / all drops that they name, within the tolerance of a leap of no
     width, over the curves that both were shown; NaN where neither names any. For curves that nobody
     has labelled."""
-    from saltus.transitions.scoring import match
-
     both = total = 0
     for curve, mine, yours in zip(curves, one.named, other.named, strict=False):
         far = max(3 * curve.spacing, 0.02 * curve.budget)
