@@ -1,6 +1,8 @@
 """Comparisons: who is compared, at which step, with which numbers, and what the page says."""
 
+import os
 import re
+import shutil
 from math import isfinite, isnan
 
 import numpy as np
@@ -352,6 +354,36 @@ def test_the_page_says_every_number_and_asks_the_network_nothing(leapt, tmp_path
     assert text.count('class="forest-strip k') == sum(
         isfinite(each.effect.standardised.estimate) for each in leapt.effects
     )
+
+
+WIDER = """width => [...document.querySelectorAll("body *")]
+  .filter(each => !each.closest(".scroll, pre, .command code, svg"))
+  .filter(each => each.getBoundingClientRect().right > width + 0.5)
+  .map(each => each.outerHTML.slice(0, 200))"""
+
+
+def test_the_page_fits_a_phone_and_a_desk_and_says_nothing_wrong(leapt, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("SALTUS_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        pytest.skip("no browser, and SALTUS_CHROMIUM is not set")
+    path = write_page(leapt, tmp_path / "c.html", "saltus compare early late")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    wrong = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=flags)
+        for width in (390, 1440):
+            page = browser.new_page(viewport={"width": width, "height": 900})
+            page.on("console", lambda said: wrong.append(said.text))
+            page.on("pageerror", lambda error: wrong.append(str(error)))
+            page.on("request", lambda one: one.url == path.as_uri() or wrong.append(one.url))
+            page.goto(path.as_uri())
+            page.locator(".plot").first.hover()
+            assert page.locator(".tip").count() == 1
+            assert page.evaluate(WIDER, width) == []
+        browser.close()
+    assert wrong == []
 
 
 def test_names_are_text_and_never_markup(record, tmp_path):

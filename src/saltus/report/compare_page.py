@@ -97,6 +97,8 @@ def headlines(comparison: Comparison) -> list[tuple[str, str]]:
             later = only.difference
             seeds = count(later.count, "seed")
             said = f"{number(later.estimate)} {bounds_text(later, 4)}, {seeds}"
+            if isnan(later.estimate):
+                said = f"both medians lie beyond the budget, {seeds}"
             facts.append((f"Median leap, later by ({unit}s)" if unit == "step" else
                           f"Median leap, later by ({unit})", said))  # fmt: skip
         facts.append(("Log-rank p", p_text(leaps.overall.best)))
