@@ -306,6 +306,27 @@ def test_a_seed_that_diverges_is_censored_there(record):
     assert (own.times[4], own.happened[4]) == (490.0, False)
 
 
+def test_a_group_of_which_nothing_is_left_is_said_to_be_so(record, tmp_path):
+    nothing = {"loss/train": np.full((2, 30), np.nan), "x": np.full((2, 30), np.inf)}
+    lost = record("lost", nothing, diverged={0: 0, 1: 0})
+    whole = record("whole", {"loss/train": leaping(EARLY[:2]), "x": ramps([1, 2], 200)})
+    for order in ((lost, whole), (whole, lost)):
+        found = compare(groups(*order))
+        assert all(isnan(each.effect.p) for each in found.effects)
+        assert not found.leaps.groups[order.index(lost)].times.leaps
+        text = write_page(found, tmp_path / "c.html", "again").read_text()
+        assert "lost: 2 of 2 seeds diverged (seed 0 at step 0 and 1 at step 0)" in text
+
+
+def test_a_single_seed_has_no_interval_and_no_test(record, tmp_path):
+    found = compare(groups(*(record(name, {"loss/train": leaping([at])})
+                             for name, at in (("one", 60), ("two", 90)))))  # fmt: skip
+    assert isnan(found.effects[0].effect.p) and found.forest() is None
+    assert found.leaps.contrasts[0].test.exact == 1.0
+    text = write_page(found, tmp_path / "c.html", "again").read_text()
+    assert "no interval" in text
+
+
 def test_rises_are_leaps_with_the_direction_up(record):
     made = [
         record(name, {"evaluation/accuracy": 2 - leaping(at, seed=seed)})
