@@ -76,10 +76,22 @@ def test_settings_of_a_grid_are_never_mixed(make_run):
     figure = gather.loss_figure({"grid": make_run(overrides=rates)})
     (panel,) = figure.panels
     assert [curve.label for curve in panel.curves] == [
-        "optimizer.learning_rate = 0.1",
-        "optimizer.learning_rate = 0.2",
+        "learning_rate = 0.1",
+        "learning_rate = 0.2",
     ]
     assert [curve.seeds for curve in panel.curves] == [2, 2]
+
+
+def test_settings_are_named_by_their_last_word_where_it_is_enough():
+    keys = ["model.width", "task.width", "optimizer.learning_rate"]
+    assert list(gather.short_names(keys).values()) == ["model.width", "task.width", "learning_rate"]
+
+
+def test_many_leaps_in_a_panel_have_no_shades(make_run):
+    rates = [{"optimizer.learning_rate": rate} for rate in (0.1, 0.2, 0.3, 0.4)]
+    figure = gather.loss_figure({"grid": make_run(overrides=rates)})
+    assert [mark.span for mark in figure.panels[0].marks] == [None] * 4
+    assert gather.UNSHADED_NOTE in figure.caption and gather.LEAP_NOTE not in figure.caption
 
 
 def test_captions_say_what_the_band_is(make_run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
+from saltus.report.axes import NAMED_MARKS
 from saltus.report.clock import clock_of
 from saltus.report.compose import caption, curve, mark
 from saltus.report.detected import detected, leap_mark
@@ -22,10 +24,10 @@ Arms = Mapping[str, Run]
 LOSSES = ("loss/train", "evaluation/loss")
 ACCURACY = "evaluation/accuracy"
 DECADES_FOR_LOG = 2.0
-LEAP_NOTE = (
-    "Dotted vertical: the median over seeds of the leap's middle; shade: from the median onset to "
-    "the median end; ticks below: each seed's leap."
+UNSHADED_NOTE = (
+    "Dotted vertical: the median over seeds of the leap's middle; ticks below: each seed's leap."
 )
+LEAP_NOTE = f"{UNSHADED_NOTE} Shade: from the median onset to the median end."
 HALF_NOTE = (
     "Dotted vertical: the median step at which half of the answer tokens are right; ticks below: "
     "each seed's."
@@ -50,7 +52,8 @@ def groups_of(arms: Arms) -> dict[str, list[Group]]:
         settings: dict[str, list[int]] = {}
         for place, member in enumerate(run.members):
             overrides = member.get("overrides") or {}
-            setting = ", ".join(f"{key} = {value}" for key, value in overrides.items())
+            short = short_names(overrides)
+            setting = ", ".join(f"{short[key]} = {value}" for key, value in overrides.items())
             settings.setdefault(setting, []).append(place)
         found[arm] = []
         for setting, places in settings.items():
@@ -60,6 +63,13 @@ def groups_of(arms: Arms) -> dict[str, list[Group]]:
             found[arm].append(Group(label, color, run, tuple(places)))
             color += 1
     return found
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """'optimizer.learning_rate' → 'learning_rate', unless another key ends in the same way."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    ends = Counter(last.values())
+    return {key: end if ends[end] == 1 else key for key, end in last.items()}
 
 
 def loss_figure(arms: Arms, name: str = "loss/train") -> Figure | None:
@@ -82,12 +92,16 @@ def loss_figure(arms: Arms, name: str = "loss/train") -> Figure | None:
         marks = [half_accuracy(group) for group in groups]
         if by_leap:
             marks = [leap_mark(each, g.color) if (each := found[g.label]) else None for g in groups]
-        drawn.append(replace(panel, marks=tuple(mark for mark in marks if mark)))
+        known = [mark for mark in marks if mark]
+        if len(known) > NAMED_MARKS:  # their shades would cover each other
+            known = [replace(mark, span=None) for mark in known]
+        drawn.append(replace(panel, marks=tuple(known)))
     notes = []
     if any(panel.levels for panel in drawn):
         notes.append("Dashed: closed forms of the task.")
     if by_leap:
-        notes.append(LEAP_NOTE)
+        shaded = any(mark.span for panel in drawn for mark in panel.marks)
+        notes.append(LEAP_NOTE if shaded else UNSHADED_NOTE)
     elif any(panel.marks for panel in drawn):
         notes.append(HALF_NOTE)
     return Figure(title_of(name), tuple(drawn), caption(drawn, *notes), shared=True)

@@ -52,6 +52,7 @@ SETTINGS: dict[Any, Any] = {
 }
 COLUMNS, WIDTH, HEIGHT = 3, 2.6, 2.0  # panels side by side, and their size in inches
 ALONE = 3.4  # the width of a single panel
+PER_INCH = 13  # characters of a legend
 LINE = 0.125  # inches of a line of small print
 TITLE, LEGEND = 34, 51  # characters that fit above a panel, as title and as legend
 TICKS = 4  # wanted along x
@@ -85,7 +86,9 @@ def draw(figure: Figure) -> Drawing:
     below = max((len(panel.stairs) for panel in figure.panels), default=0)
     more = LINE * max(0, text.count("\n") - 2)
     more += rows * LINE * (below + 2) if 0 < below <= RISK_ROWS else 0.0
-    size = (width * columns, HEIGHT * rows + 0.6 + more)
+    abreast = _columns(list(figure.legend), round(PER_INCH * width * columns))
+    more += LINE * ceil(len(figure.legend) / abreast)
+    size = (width * columns, HEIGHT * rows + 0.5 + more)
     drawing = Drawing(figsize=size, layout="constrained")
     grid = drawing.subplots(rows, columns, squeeze=False).ravel()
     shared = value_axis(figure.panels) if figure.shared else None
@@ -97,7 +100,10 @@ def draw(figure: Figure) -> Drawing:
     lines, labels = _legend(grid[: len(figure.panels)])
     if figure.one_legend and len(labels) > 1:
         legend = drawing.legend(
-            lines, labels, loc="outside upper left", ncols=min(len(labels), 2 * columns + 1)
+            lines,
+            labels,
+            loc="outside upper left",
+            ncols=_columns(labels, round(PER_INCH * size[0])),
         )
         _plain(legend)
     drawing.supxlabel(
@@ -193,12 +199,13 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
 
 def draw_stairs(axes: Axes, stairs: Sequence[Stairs], x: Axis) -> None:
     """Survival curves with their bands, a stroke where a seed ended, and the seeds at risk."""
+    opacity = style.interval_opacity(len(stairs))
     for each in stairs:
         color, dash = style.color(each.color), style.dash(each.color)
         pattern: Any = (0, tuple(float(part) for part in dash.split())) if dash else "-"
         across, low = each.corners(each.low, x.low)
         high, share = (each.corners(values, x.low)[1] for values in (each.high, each.share))
-        axes.fill_between(across, low, high, color=color, alpha=style.BAND_INTERVAL, linewidth=0)
+        axes.fill_between(across, low, high, color=color, alpha=opacity, linewidth=0)
         axes.plot(across, share, color=color, linewidth=1.3, linestyle=pattern, label=each.label)
         axes.plot(
             each.unfinished, each.at(each.unfinished), color=color, linestyle="",
@@ -236,12 +243,12 @@ def _legend(grid: Any) -> tuple[list[Any], list[str]]:
     return list(known.values()), list(known)
 
 
-def _columns(labels: list[str]) -> int:
-    """How many columns of a legend fit above a panel."""
+def _columns(labels: list[str], room: int = LEGEND) -> int:
+    """How many columns of a legend fit into so many characters."""
     widths = [7 + len(label) for label in labels]  # 7: the line beside it
-    if sum(widths) <= LEGEND:
+    if sum(widths) <= room:
         return max(1, len(widths))
-    return max(1, LEGEND // max(widths))
+    return max(1, room // max(widths))
 
 
 def _plain(legend: Any) -> None:

@@ -17,6 +17,11 @@ BAND_ALL, BAND_HALF, BAND_INTERVAL, SEED_LINE = 0.13, 0.26, 0.15, 0.32
 SPAN = 0.09
 
 
+def interval_opacity(bands: int) -> float:
+    """Of one of several intervals over each other: where many start, they stay apart."""
+    return round(BAND_INTERVAL * min(1.0, 3 / max(bands, 1)), 3)
+
+
 def color(place: int | None) -> str:
     """The colour on white paper of what stands at a place of the palette; None: the text's."""
     return INK if place is None else LIGHT[place % len(LIGHT)]

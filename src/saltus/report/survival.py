@@ -10,6 +10,7 @@ from saltus.report.figure import STEP, Figure, Panel, Stairs
 from saltus.report.text import count
 from saltus.transitions.survival import Times, kaplan_meier
 
+NAMED = 4  # groups that the caption counts one by one
 FAR = 100.0  # times that the last seed is later than the first: they want a logarithmic axis
 
 
@@ -69,14 +70,18 @@ def stairs_of(label: str, times: Times, color: int) -> Stairs:
 
 def caption(times: Mapping[str, Times], label: str) -> str:
     """What is drawn, how many seeds there are, and how many of them never came to it."""
-    who = [
+    who = "; ".join(
         f"{name}: {count(each.count, 'seed')}, {_came(each)} within the budget"
         for name, each in times.items()
-    ]
+    )
+    if len(times) > NAMED:
+        seeds = sum(each.count for each in times.values())
+        never = seeds - sum(each.leaps for each in times.values())
+        who = f"{len(times)} groups, {count(seeds, 'seed')}, {never} never within the budget"
     return (
         f"Share of seeds that have not yet come to the {label} (Kaplan–Meier). Band: its 95 % "
         "interval, point by point. Strokes: seeds whose training ended before it. "
-        f"{'; '.join(who)}."
+        f"{who}."
     )
 
 

@@ -94,7 +94,7 @@ def draw_panel(panel: Panel, x: Axis, y: Axis, height: int, legend: bool = False
         [straight(0, p, WIDE, p, "level") for p in units_down(low)],
         [draw_span(mark, x) for mark in panel.marks if mark.span],
         [draw_curve(curve, x, y) for curve in panel.curves],
-        [draw_stairs(each, x, y) for each in panel.stairs],
+        [draw_stairs(each, x, y, len(panel.stairs)) for each in panel.stairs],
         [draw_reference(each, x, y) for each in panel.references],
         [draw_mark(mark, x, row) for row, mark in enumerate(panel.marks)],
     ]

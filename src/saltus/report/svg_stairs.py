@@ -16,8 +16,11 @@ TICK = 26  # half the height of the stroke where a seed ended
 CHARACTER, NAME_LEAST, NAME_MOST = 7.2, 46, 116  # pixels: of the names left of these rows
 
 
-def draw_stairs(stairs: Stairs, x: Axis, y: Axis) -> Markup:
-    """The band, the line, and a stroke across it where a seed ended without the event."""
+def draw_stairs(stairs: Stairs, x: Axis, y: Axis, others: int = 1) -> Markup:
+    """The band, the line, and a stroke across it where a seed ended without the event.
+
+    `others`: how many stairs the panel has; the more, the paler their bands.
+    """
     across, low = stairs.corners(stairs.low, x.low)
     _, high = stairs.corners(stairs.high, x.low)
     _, share = stairs.corners(stairs.share, x.low)
@@ -32,7 +35,12 @@ def draw_stairs(stairs: Stairs, x: Axis, y: Axis) -> Markup:
     ]
     line = line_path(places, y.places(share))
     shapes = [
-        tag("path", d=band_path(places, y.places(low), y.places(high)), class_="band interval"),
+        tag(
+            "path",
+            d=band_path(places, y.places(low), y.places(high)),
+            class_="band interval",
+            opacity=style.interval_opacity(others),
+        ),
         tag("path", d=line, class_="median", stroke_dasharray=style.dash(stairs.color) or None),
     ]
     return tag("g", shapes, list(dict.fromkeys(strokes)), class_=style.css_class(stairs.color))
@@ -60,8 +68,8 @@ def draw_risk(stairs: Sequence[Stairs], x: Axis, ticks: Sequence[float]) -> Mark
 
 
 def room_for_names(stairs: Sequence[Stairs]) -> int:
-    """Pixels left of the plot for the names of the rows below it; a single row needs none."""
-    if len(stairs) < 2:
+    """Pixels left of the plot for the names of the rows below it, where these have names."""
+    if not 2 <= len(stairs) <= RISK_ROWS:
         return NAME_LEAST
     longest = max(len(each.label) for each in stairs)
     return round(min(NAME_MOST, max(NAME_LEAST, 20 + CHARACTER * longest)))
