@@ -170,7 +170,7 @@ plain = st.recursive(
 documents = st.dictionaries(st.sampled_from(["p", "q", "r"]), plain, max_size=3)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(documents, documents)
 def test_equal_experiments_differ_in_nothing_and_others_in_something(one, other):
     assert differences([one, one]) == {}
