@@ -29,6 +29,21 @@ def test_the_times_of_a_run_are_the_largest_leaps_of_its_loss(make_run):
     assert detected(make_run("other"), (0,), "never/recorded") is None
 
 
+def test_a_run_is_searched_once_until_it_has_come_further(make_run, monkeypatch):
+    run, asked = make_run(), []
+    search = type(run).transitions
+    monkeypatch.setattr(
+        type(run), "transitions", lambda run, name: asked.append(name) or search(run, name)
+    )
+    assert detected(run, (0, 1)).found == detected(run, (1, 0)).found[::-1]
+    assert asked == ["loss/train"]
+    series = run.series("loss/train")
+    longer = replace(series, steps=np.append(series.steps[:-1], 61))
+    monkeypatch.setattr(type(run), "series", lambda run, name: longer)
+    detected(run, (0,))
+    assert len(asked) == 2
+
+
 def test_the_mark_has_a_tick_per_leap_and_a_shade_from_onset_to_end():
     mark = leap_mark(leaps(LEAP, replace(LEAP, onset=10.0, step=17.0, end=30.0), NEVER), 3)
     assert (mark.each, mark.seeds, mark.color) == ((15.0, 17.0), 3, 3)
@@ -81,9 +96,9 @@ def test_arms_that_never_leapt_say_so(make_run, monkeypatch):
     (line,) = leap_blocks(found)
     assert "No leap of the training loss in any of 8 seeds, within the budget." in line
     monkeypatch.setattr(
-        type(arms["a"]), "transitions", lambda run, _: [(LEAP if run.name == "b" else NEVER,)] * 4
+        type(arms["a"]), "transitions", lambda run, _: [(LEAP if run.name == "d" else NEVER,)] * 4
     )
-    (block,) = leap_blocks(leapings(arms))
+    (block,) = leap_blocks(leapings({"c": make_run("c"), "d": make_run("d")}))
     assert "0 of 4" in block and "beyond the budget" in block and "none of them" in block
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -50,9 +51,9 @@ class Leaps:
 
 def detected(run: Run, places: Sequence[int], name: str = LOSS) -> Leaps | None:
     """The leaps of these members in a series; None where the run has not recorded it."""
-    if name not in run.names() or not len(run.series(name).steps):
+    if name not in run.names() or not len(steps := run.series(name).steps):
         return None
-    found = run.transitions(name)
+    found = _transitions(run, name, int(steps[-1]))
     return Leaps(tuple(found[place] for place in places), clock_of(run))
 
 
@@ -85,6 +86,12 @@ def on_clock(found: Transition, clock: Clock) -> Transition:
         if (step := getattr(found, name)) is not None
     }
     return replace(found, plateau=plateau, budget=at(found.budget), **moved)
+
+
+@lru_cache(maxsize=128)  # asked for by several figures of a page, and for every group of a grid
+def _transitions(run: Run, name: str, last: int) -> tuple[tuple[Transition, ...], ...]:
+    """Of all members, as far as step `last`: a run that has come further is looked at again."""
+    return tuple(run.transitions(name))
 
 
 def _medians(found: Sequence[Transition]) -> tuple[float, float, float] | None:
