@@ -53,7 +53,7 @@ def compare(
     root: Root = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Compare experiments: when they leap, and the effect on every metric.
+    """Compare experiments: when they leap, and what else changes.
 
     Of a run that is a sweep, every setting is a group of its own; RUN:FIELD=VALUE chooses one.
     All groups are compared with the first, at the end of the budget that they share.
