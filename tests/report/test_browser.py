@@ -111,6 +111,8 @@ def test_a_page_fits_and_says_nothing_wrong(visit, request, kind, size, scheme):
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= size[0], page.evaluate(WIDER_THAN_THE_PAGE, size[0])
     assert page.evaluate(TOO_SMALL, SMALLEST) == []
+    for number in page.locator(".tick.y").all():
+        assert number.bounding_box()["x"] >= 0, number.inner_text()
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "rgb(251, 250, 246)", "dark": "rgb(17, 20, 26)"}[scheme]
     for figure in page.locator("figure").all():

@@ -5,12 +5,15 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from saltus.errors import SaltusError
 from saltus.report import write_report, write_run_report
+from saltus.report.compose import figure, panel
 from saltus.report.markup import VOID, tag
 from saltus.report.save import save
+from saltus.report.svg import draw
 
 HOSTILE = "<script>alert('&\"')</script>"
 
@@ -170,6 +173,15 @@ def test_markup_escapes_text_and_attributes():
     assert tag("a", "<b>", tag("br"), 3, None, href='"x"', hidden=True, id=None) == (
         '<a href="&quot;x&quot;" hidden>&lt;b&gt;<br>3</a>'
     )
+
+
+def test_long_numbers_have_room_beside_the_axis():
+    steps = np.arange(5)
+    for scale, least in ((1.0, 38), (-2.5e-4, 55)):
+        made = draw(figure("f", [panel("p", [("a", steps, scale * np.ones((2, 5)) * steps)])]))
+        left = re.search(r"--left:(\d+)px", made)
+        assert (int(left[1]) if left else 38) >= least
+        assert bool(left) == (least > 38)
 
 
 def test_any_run_has_a_page(make_run, tmp_path):

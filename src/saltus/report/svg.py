@@ -40,6 +40,7 @@ TICKS = 4  # wanted along x
 LABEL_GAP = 14  # pixels between the labels of two levels
 LEVEL_NAME = 88  # pixels at least that the names of levels get at the right
 RUG, ROW = 45, 60  # height of a seed's tick at the foot, and from one mark's row to the next
+LEFT, CHARACTER = 38, 6.2  # pixels: left of the axes at least, and of a character there
 DASHED = "5 4"
 
 
@@ -52,9 +53,12 @@ def draw(figure: Figure, height: int = 200, legend: bool = True) -> Markup:
     across = x_axes(figure.panels)
     shared = value_axis(figure.panels) if figure.shared else None
     own = legend and not figure.one_legend
+    upright = [shared or value_axis([panel]) for panel in figure.panels]
+    texts = [text for y in upright for _, text in y.labels()]
+    left = max(room_for(texts), *(room_for_names(panel.stairs) for panel in figure.panels), 0)
     panels = [
-        draw_panel(panel, x, shared or value_axis([panel]), height, own)
-        for panel, x in zip(figure.panels, across, strict=True)
+        draw_panel(panel, x, y, height, left, own)
+        for panel, x, y in zip(figure.panels, across, upright, strict=True)
     ]
     return tag(
         "figure",
@@ -65,6 +69,11 @@ def draw(figure: Figure, height: int = 200, legend: bool = True) -> Markup:
         class_="fans",
         aria_label=figure.title,
     )
+
+
+def room_for(texts: Sequence[str]) -> int:
+    """Pixels left of the axes for the numbers there."""
+    return max(LEFT, round(7 + CHARACTER * max(map(len, texts), default=0)))
 
 
 def draw_legend(panels: Sequence[Panel]) -> Markup | None:
@@ -84,8 +93,10 @@ def draw_legend(panels: Sequence[Panel]) -> Markup | None:
     return tag("ul", items, class_="legend")
 
 
-def draw_panel(panel: Panel, x: Axis, y: Axis, height: int, legend: bool = False) -> Markup:
-    """Title, axes and curves of one panel."""
+def draw_panel(
+    panel: Panel, x: Axis, y: Axis, height: int, left: int, legend: bool = False
+) -> Markup:
+    """Title, axes and curves of one panel; `left`: pixels for what stands left of the axes."""
     low = y.places(np.array([level.value for level in panel.levels]))
     upright = units_across(x.places(np.array(x.ticks(TICKS)))) if panel.x_log else []
     shapes = [
@@ -117,7 +128,7 @@ def draw_panel(panel: Panel, x: Axis, y: Axis, height: int, legend: bool = False
     ]
     longest = max((len(text) for text, _ in names), default=0)
     margin = f"--right:{max(LEVEL_NAME, 14 + 6 * longest)}px;" if names else ""
-    margin += f"--left:{room_for_names(panel.stairs)}px;" if panel.stairs else ""
+    margin += f"--left:{left}px;" if left > LEFT else ""
     plot = tag("div", picture, labels, class_="plot", style=f"--height:{height}px", tabindex="0")
     foot = tag("div", panel.x_label, class_="axis-name")
     risk = draw_risk(panel.stairs, x, [v for v, _ in x.labels(TICKS)])

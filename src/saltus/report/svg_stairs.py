@@ -70,7 +70,7 @@ def draw_risk(stairs: Sequence[Stairs], x: Axis, ticks: Sequence[float]) -> Mark
 def room_for_names(stairs: Sequence[Stairs]) -> int:
     """Pixels left of the plot for the names of the rows below it, where these have names."""
     if not 2 <= len(stairs) <= RISK_ROWS:
-        return NAME_LEAST
+        return 0
     longest = max(len(each.label) for each in stairs)
     return round(min(NAME_MOST, max(NAME_LEAST, 20 + CHARACTER * longest)))
 
