@@ -12,6 +12,7 @@ from pathlib import Path
 
 from saltus.errors import SaltusError, unknown
 from saltus.report import files
+from saltus.report.axes import NAMED_MARKS
 from saltus.report.compare_differences import differences, experiment_of
 from saltus.report.compare_effects import MetricEffect, effects_of, one_clock, shared_series
 from saltus.report.compare_forest import Forest, forest_of, write_forest
@@ -21,7 +22,7 @@ from saltus.report.compose import caption
 from saltus.report.detected import leap_mark
 from saltus.report.figure import Figure, Panel
 from saltus.report.files import FigureFiles
-from saltus.report.gather import LEAP_NOTE, Group, panel_of
+from saltus.report.gather import LEAP_NOTE, UNSHADED_NOTE, Group, panel_of
 from saltus.report.parts import families_of
 from saltus.report.text import slug
 from saltus.transitions.transition import Direction
@@ -57,7 +58,8 @@ class Comparison:
             drawn = [self._marked(panel) for panel in panels if panel is not None]
             notes = []
             if any(panel.marks for panel in drawn):
-                notes = [LEAP_NOTE]
+                shaded = any(mark.span for panel in drawn for mark in panel.marks)
+                notes = [LEAP_NOTE if shaded else UNSHADED_NOTE]
             if drawn:
                 found.append(Figure(title, tuple(drawn), caption(drawn, *notes)))
         return found
@@ -67,6 +69,8 @@ class Comparison:
         if self.leaps is None or panel.name != self.leaps.series:
             return panel
         marks = [leap_mark(each.found, each.group.color) for each in self.leaps.groups]
+        if len(marks) > NAMED_MARKS:  # their shades would cover each other
+            marks = [replace(mark, span=None) for mark in marks]
         return replace(panel, marks=tuple(marks))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saltus.errors import SaltusError, unknown
-from saltus.report.gather import Group
+from saltus.report.gather import Group, short_names
 from saltus.report.text import count, listed
 from saltus.runs import Run
 
@@ -84,10 +84,8 @@ def run_labels(runs: Sequence[Run]) -> list[str]:
 
 def setting_text(setting: Mapping[str, Any]) -> str:
     """'learning_rate = 0.001, factor = 10': by last names where they are different."""
-    last = [key.rpartition(".")[2] for key in setting]
-    names = last if len(set(last)) == len(last) else list(setting)
-    pairs = zip(names, setting.values(), strict=True)
-    return ", ".join(f"{name} = {value_text(value)}" for name, value in pairs)
+    short = short_names(setting)
+    return ", ".join(f"{short[key]} = {value_text(value)}" for key, value in setting.items())
 
 
 def value_text(value: Any) -> str:
