@@ -185,7 +185,7 @@ def test_points_that_are_not_finite_are_left_out():
     assert found.step == pytest.approx(leaps(values)[0].step, abs=3)
     for empty in (np.full(1000, np.nan), np.full(1000, -np.inf)):
         (nothing,) = find(AT, empty)
-        assert nothing.censored and nothing.plateau is None and nothing.budget == 999
+        assert nothing.censored and nothing.plateau is None and nothing.budget == 0
 
 
 @pytest.mark.parametrize("points", range(15))

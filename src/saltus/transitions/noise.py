@@ -36,6 +36,21 @@ def block_medians(series: Float[ndarray, " point"], block: int) -> Float[ndarray
     return median_filter(series, block, mode="nearest")[half : half + len(series) - block + 1]
 
 
+def block_means(
+    series: Float[ndarray, " point"], block: int
+) -> tuple[Float[ndarray, " block"], Float[ndarray, " block"]]:
+    """Middles, in points, and means of blocks side by side; what is left over is left out.
+
+    Means of what lies within three deviations of the block's median, so that spikes do not count.
+    """
+    count = len(series) // block
+    blocks = series[: count * block].reshape(count, block)
+    middle = np.median(blocks, axis=1, keepdims=True)
+    near = 3 * spread(series) if block > 2 else np.inf
+    means = np.clip(blocks, middle - near, middle + near).mean(axis=1)
+    return (np.arange(count) + 0.5) * block - 0.5, means
+
+
 def block_spread(
     series: Float[ndarray, " point"], medians: Float[ndarray, " place"], block: int
 ) -> Float[ndarray, " place"]:

@@ -5,11 +5,11 @@ A leap is judged against its own plateau, so no scale has to be given. In words:
 1. *Proportion.* Before the leap lies a stretch at least as long as the leap itself on which the
    series falls, at its pace, by less than a quarter of the leap's own pace. A ramp has equal paces;
    an exponential or a power-law decay has the greater one before.
-2. *Significance.* The fall exceeds what the stretch's own trend predicts by `SIGNIFICANCE` standard
-   errors. They come from block medians at the same scale, so that slow (autocorrelated) noise
+2. *Significance.* The fall stands out of the noise, and of what the stretch's own trend predicts.
+   Standard errors come from block medians at the same scale, so that slow (autocorrelated) noise
    counts for what it is, and from the local spread, so that noise may grow or shrink.
-3. *Lasting.* Most points before lie above the middle of the leap and most points after it below:
-   spikes recover.
+3. *Evidence*, once its shape is known (`evidence.py`): a leap explains the series around it better
+   than a trend that bends, and both its levels last. Spikes recover.
 4. *Size.* At least `SMALLEST` of the range that the series covers.
 
 Stretches are counted in points: for moments spaced evenly in log time, long is long in log time.
@@ -26,19 +26,17 @@ from jaxtyping import Bool, Float, Real
 from numpy import ndarray
 
 from saltus.errors import SaltusError
+from saltus.transitions.evidence import CONTRAST, accepted
 from saltus.transitions.noise import block_medians, block_spread, spread
-from saltus.transitions.refine import Shape, joined, settled, shape_of, smoothed
+from saltus.transitions.refine import Shape, joined, settled, shape_of
 from saltus.transitions.transition import Direction, Plateau, Transition
 
 FEWEST = 12  # points of a series in which a leap can be told from noise
-CONTRAST = 4.0  # pace of the leap over pace of its plateau
-SIGNIFICANCE = 6.0  # standard errors; some ten thousand places and scales are tried in a series
+SIGNIFICANCE = 5.0  # standard errors of a fall; some thousand places and scales are tried
+BEYOND = 3.5  # standard errors by which a fall exceeds what the trend before it predicts
 SMALLEST = 0.04  # of the range of the series
-SHARPEST_RAMP = 1.0  # the plateau is longer than this times the leap
 BLOCKS = 4  # into which the stretch before a leap is divided
 GAPS = (0.0, 0.5, 1.0)  # lengths of a leap that are tried, in stretches before it
-MOST = 0.75  # of the points on either side of the middle of a leap
-LASTING = 0.03  # of the series: how long either level must have been seen
 NEAR = 3  # points around a change of the learning rate that a leap may be due to it
 
 
@@ -57,7 +55,7 @@ def find(
     """
     at, series = checked(steps, values, direction)
     if not len(at):
-        return (Transition(None, float(steps[-1]) if len(steps) else 0.0),)
+        return (Transition(None, float(steps[0]) if len(steps) else 0.0),)  # nothing was seen
     shapes = [shape for shape in leaps(series) if not _explained(at, shape, changes)]
     found = [_transition(at, series, shape, direction) for shape in shapes]
     return tuple(found) or (_censored(at, series, direction),)
@@ -145,7 +143,7 @@ def one_leap(series: Float[ndarray, " point"], start: int, stop: int, least: flo
             if shape is None:
                 continue
             shape = shape.moved(start)
-            if accepted(series, shape, least):
+            if shape.height >= least and accepted(series, shape):
                 return shape
             tried = int(shape.half) - start
     return None
@@ -170,56 +168,14 @@ def candidates(
     rank = np.arange(BLOCKS) - (BLOCKS - 1) / 2
     slope = -(rank @ before) / (rank @ rank) / block  # fall per point, on the stretch before
     trend = np.maximum(slope, 0.0)
-    # The middle of the blocks is known to error / 2, the middle of those after to error / sqrt 2,
-    # and the trend's end to error * span / (block sqrt 5).
-    doubt = error * np.sqrt(0.25 + 0.5 + (scale.span / block) ** 2 / 5)
+    # The middle of the four blocks is known to error / 2, that of the two after to error / sqrt 2,
+    # and what the trend adds between them to error * span / (block sqrt 5).
     proportion = fall >= CONTRAST * trend * (gap + 2 * block)
-    significant = fall - trend * scale.span >= SIGNIFICANCE * doubt
+    significant = fall >= SIGNIFICANCE * error * np.sqrt(0.25 + 0.5)
+    beyond = fall - trend * scale.span >= BEYOND * error * scale.span / (block * np.sqrt(5))
     passed = np.zeros(len(series), dtype=bool)
-    passed[length : length + count] = proportion & significant & (fall >= least)
+    passed[length : length + count] = proportion & significant & beyond & (fall >= least)
     return passed
-
-
-def accepted(series: Float[ndarray, " point"], shape: Shape, least: float) -> bool:
-    """Whether a fall, now that its shape is known, is a leap from a plateau, and lasts."""
-    if shape.height < least:
-        return False
-    onset, width = shape.onset, shape.width
-    length = onset - shape.start
-    if length < max(SHARPEST_RAMP * width, BLOCKS - 1):
-        return False
-    pace = 0.8 * shape.height / max(width, 1.0)
-    stretch = series[max(shape.start, round(onset - max(width, 8.0))) : max(1, int(onset)) + 1]
-    if len(stretch) >= 4:
-        half = len(stretch) // 2
-        drift = (np.median(stretch[:half]) - np.median(stretch[-half:])) / (len(stretch) - half)
-        error = 2.0 * spread(stretch) / np.sqrt(half) / (len(stretch) - half)
-        if CONTRAST * (drift - error) > pace:
-            return False
-    return significant(series, shape) and lasting(series, shape)
-
-
-def significant(series: Float[ndarray, " point"], shape: Shape) -> bool:
-    """Whether the levels before and after differ by more than slow and quick noise explain."""
-    block = min(int(shape.onset) - shape.start, len(series) - shape.flat, len(series) // 16) // 2
-    block = max(1, block)
-    medians = block_medians(series, block)
-    error = block_spread(series, medians, block)
-    before, after = error[min(shape.start, len(error) - 1)], error[min(shape.flat, len(error) - 1)]
-    return bool(shape.height >= SIGNIFICANCE * np.hypot(before, after) / np.sqrt(2))
-
-
-def lasting(series: Float[ndarray, " point"], shape: Shape) -> bool:
-    """Whether most of what came before lies above the middle, and most of what comes after below.
-
-    A fall in the last points of a series may be a spike.
-    """
-    middle, half = shape.level - shape.height / 2, round(shape.half)
-    if min(half, len(series) - half) < max(LASTING * len(series), 2 * BLOCKS):
-        return False
-    smooth = smoothed(series, shape)
-    above, below = smooth[: half + 1] > middle, smooth[half:] < middle
-    return bool(above.mean() >= MOST and below.mean() >= MOST)
 
 
 def _explained(at: Float[ndarray, " point"], shape: Shape, changes: Sequence[float]) -> bool:
