@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from saltus.transitions.curves import curves
-from saltus.transitions.curves_file import read_curves
+from saltus.transitions.dropbench.curves import curves
+from saltus.transitions.dropbench.files import read_curves
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "dropbench.md"
 RULES = """\
@@ -84,7 +84,7 @@ def test_json_says_everything_with_intervals(saltus, run):
 
 
 def test_losses_of_runs_are_measured_too(saltus, run, monkeypatch):
-    monkeypatch.setattr("saltus.transitions.curves_real.FEWEST", 5)
+    monkeypatch.setattr("saltus.transitions.dropbench.real.FEWEST", 5)
     said = saltus(*QUICK, "--root", "runs")
     assert said.code == 0 and "Real curves: 2 losses below runs," in said.out
     assert rows(said.out, "find")[-1][1] == "2"

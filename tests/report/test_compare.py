@@ -19,7 +19,7 @@ from saltus.report.compare_forest import draw_forest
 from saltus.report.compare_page import p_text, title
 from saltus.runs import ShardWriter, create_run, open_run
 from saltus.studies.loss_plateau import STUDY
-from saltus.transitions.survival import kaplan_meier, log_rank, median_time
+from saltus.transitions.statistics.survival import kaplan_meier, log_rank, median_time
 
 RATE = "optimizer.learning_rate"
 

@@ -7,7 +7,7 @@ from saltus.report import publication
 from saltus.report.axes import value_axis, x_axes
 from saltus.report.survival import survival_figure, survival_panel
 from saltus.report.svg import draw, readout
-from saltus.transitions.survival import Times, kaplan_meier
+from saltus.transitions.statistics.survival import Times, kaplan_meier
 
 
 def times(*given):

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saltus.errors import SaltusError
-from saltus.transitions.curves import KINDS, LENGTHS, SPACINGS, curve, curves
-from saltus.transitions.curves_kinds import LEAPING, NULL
-from saltus.transitions.curves_noise import LAWS, noise
-from saltus.transitions.curves_shapes import SHAPES, Draw, Fall
+from saltus.transitions.dropbench.curves import KINDS, LENGTHS, SPACINGS, curve, curves
+from saltus.transitions.dropbench.kinds import LEAPING, NULL
+from saltus.transitions.dropbench.noise import LAWS, noise
+from saltus.transitions.dropbench.shapes import SHAPES, Draw, Fall
 
 ONE_CLEAN_LEAP = ("sigmoid", "accelerating", "relaxing", "exponential", "slow", "heavy-tailed")
 

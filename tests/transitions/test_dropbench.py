@@ -11,11 +11,12 @@ from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.runs import open_run
 from saltus.training.launch import start
-from saltus.transitions import baselines, dropbench
-from saltus.transitions.curves import Labelled, curve, curves
-from saltus.transitions.curves_file import read_curves, write_curves
-from saltus.transitions.curves_real import real_curves
-from saltus.transitions.dropbench import Detector, agreement, load, measure, measure_live
+from saltus.transitions.dropbench import baselines
+from saltus.transitions.dropbench import detectors as dropbench
+from saltus.transitions.dropbench.curves import Labelled, curve, curves
+from saltus.transitions.dropbench.detectors import Detector, agreement, load, measure, measure_live
+from saltus.transitions.dropbench.files import read_curves, write_curves
+from saltus.transitions.dropbench.real import real_curves
 from saltus.transitions.transition import Plateau, Transition
 
 STEPS = np.arange(400, dtype=np.int64)

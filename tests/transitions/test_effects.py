@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from saltus.errors import SaltusError
-from saltus.transitions.effects import effect, holm, median_ratio, noncentrality, unbiased
-from saltus.transitions.times import Times
+from saltus.transitions.statistics.effects import (
+    effect,
+    holm,
+    median_ratio,
+    noncentrality,
+    unbiased,
+)
+from saltus.transitions.statistics.times import Times
 
 numbers = st.integers(-10_000, 10_000).map(lambda whole: whole / 100)
 samples = st.lists(numbers, min_size=2, max_size=8).map(np.array)

@@ -19,8 +19,8 @@ from saltus.transitions import (
     log_rank,
     seeds_needed,
 )
-from saltus.transitions.power_share import fisher_p
-from saltus.transitions.power_time import _p_values
+from saltus.transitions.statistics.power_share import fisher_p
+from saltus.transitions.statistics.power_time import _p_values
 
 
 @pytest.mark.parametrize(("size", "seeds"), [(0.2, 394), (0.5, 64), (0.8, 26)])

@@ -10,8 +10,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.stats import poisson
 
-from saltus.transitions.curves import Labelled, Leap, curves
-from saltus.transitions.scoring import (
+from saltus.transitions.dropbench.curves import Labelled, Leap, curves
+from saltus.transitions.dropbench.scoring import (
     is_scored,
     match,
     rate_interval,

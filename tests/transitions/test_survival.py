@@ -24,7 +24,7 @@ from saltus.transitions import (
     share_interval,
     times_of,
 )
-from saltus.transitions.resampling import areas, draws, medians, shares
+from saltus.transitions.statistics.resampling import areas, draws, medians, shares
 
 Z = NormalDist().inv_cdf(0.975)
 # Remission of leukaemia under 6-mercaptopurine, in weeks (Freireich et al. 1963): the data that

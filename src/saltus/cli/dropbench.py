@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from saltus.transitions import Interval
-    from saltus.transitions.curves import Labelled
-    from saltus.transitions.dropbench import Detector, Measured
+    from saltus.transitions.dropbench.curves import Labelled
+    from saltus.transitions.dropbench.detectors import Detector, Measured
 
 Step = Callable[[str, int], Callable[[int], None]]  # (label, curves) -> what takes their number
 
@@ -69,10 +69,10 @@ def dropbench(
       saltus dropbench --detector my_rules:half_way
       saltus dropbench --root runs/quick --write dropbench
     """
-    from saltus.transitions.curves import curves
-    from saltus.transitions.curves_file import write_curves
-    from saltus.transitions.curves_real import real_curves
-    from saltus.transitions.dropbench import detectors
+    from saltus.transitions.dropbench.curves import curves
+    from saltus.transitions.dropbench.detectors import detectors
+    from saltus.transitions.dropbench.files import write_curves
+    from saltus.transitions.dropbench.real import real_curves
 
     measured = detectors(baselines)
     measured += [_loaded("--detector", place) for place in detector or []]
@@ -113,7 +113,7 @@ def dropbench(
 
 
 def _loaded(option: str, place: str) -> Detector:
-    from saltus.transitions.dropbench import load
+    from saltus.transitions.dropbench.detectors import load
 
     try:
         return load(place, "offline" if option == "--detector" else "live")
@@ -122,7 +122,7 @@ def _loaded(option: str, place: str) -> Detector:
 
 
 def _measure(detector: Detector, curves: Sequence[Labelled], begin: Step, label: str) -> Any:
-    from saltus.transitions.dropbench import measure, measure_live
+    from saltus.transitions.dropbench.detectors import measure, measure_live
 
     call = measure if detector.kind == "offline" else measure_live
     return call(detector, curves, begin(label, len(detector.share(curves))))
@@ -204,8 +204,8 @@ def _print_real(seen: Sequence[Measured[Any]], real: Sequence[Labelled], root: P
 
 def _real_document(seen: Sequence[Measured[Any]], real: Sequence[Labelled]) -> Any:
     """Only recall of what is labelled: on a real curve a drop without a label may be one."""
-    from saltus.transitions.dropbench import agreement
-    from saltus.transitions.intervals import share_interval
+    from saltus.transitions.dropbench.detectors import agreement
+    from saltus.transitions.statistics.intervals import share_interval
 
     if not seen:
         return None

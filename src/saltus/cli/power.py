@@ -12,12 +12,12 @@ import typer
 from saltus.cli.inputs import Json, Root, find_run
 from saltus.cli.output import console, count, interval_text, print_json, say, table
 from saltus.errors import SaltusError, unknown
-from saltus.transitions.intervals import Interval
+from saltus.transitions.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from saltus.runs import Run
     from saltus.transitions import Times
-    from saltus.transitions.power import Effect
+    from saltus.transitions.statistics.power import Effect
 
 OPTIONS = {  # that belong to each question; the first one is the size of the effect
     "time": ("ratio", "spread", "median", "budget", "like", "up"),
@@ -102,7 +102,7 @@ def power(
       saltus power mean --difference 0.02 --deviation 0.05
       saltus power mean --like runs/mine evaluation/accuracy --seeds 8
     """
-    from saltus.transitions.power import check, detectable, seeds_needed
+    from saltus.transitions.statistics.power import check, detectable, seeds_needed
 
     if question not in OPTIONS:
         raise SaltusError(f"power: {unknown('question', question, OPTIONS)}")

@@ -14,7 +14,7 @@ from saltus.report.clock import clock_of
 from saltus.report.figure import STEP
 from saltus.report.gather import Group
 from saltus.runs import Run, Series
-from saltus.transitions.effects import Effect, effect, holm
+from saltus.transitions.statistics.effects import Effect, effect, holm
 
 Shared = Mapping[str, Sequence[Series]]  # name → the series of each group's run
 

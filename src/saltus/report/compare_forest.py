@@ -21,7 +21,7 @@ from saltus.report.names import title_of
 from saltus.report.publication import SETTINGS, SUFFIXES
 from saltus.report.save import save
 from saltus.report.text import count, number
-from saltus.transitions.intervals import Interval
+from saltus.transitions.statistics.intervals import Interval
 
 LEAST, REACH = 1.0, 1.6  # the axis reaches as far at least; so many times the largest effect
 ROW, HEAD, WIDTH = 0.22, 1.0, 6.8  # inches

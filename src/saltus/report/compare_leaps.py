@@ -13,9 +13,9 @@ from saltus.report.figure import STEP, Figure
 from saltus.report.gather import Group
 from saltus.report.names import title_of
 from saltus.report.survival import survival_figure
-from saltus.transitions.effects import holm, median_ratio
-from saltus.transitions.intervals import Interval
-from saltus.transitions.survival import (
+from saltus.transitions.statistics.effects import holm, median_ratio
+from saltus.transitions.statistics.intervals import Interval
+from saltus.transitions.statistics.survival import (
     LogRank,
     Times,
     leap_probability,

@@ -24,8 +24,8 @@ from saltus.report.style import css_class
 from saltus.report.svg import draw
 from saltus.report.text import count, number
 from saltus.runs import Run
-from saltus.transitions.intervals import Interval
-from saltus.transitions.times import Times
+from saltus.transitions.statistics.intervals import Interval
+from saltus.transitions.statistics.times import Times
 
 
 def comparison_page(comparison: Comparison, command: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from saltus.report.figure import STEP, Figure, Panel, Stairs
 from saltus.report.text import count
-from saltus.transitions.survival import Times, kaplan_meier
+from saltus.transitions.statistics.survival import Times, kaplan_meier
 
 NAMED = 4  # groups that the caption counts one by one
 FAR = 100.0  # times that the last seed is later than the first: they want a logarithmic axis

@@ -1,14 +1,19 @@
 """What happened: plateaus and the leaps that end them, and statistics over seeds."""
 
-from saltus.transitions.bootstrap import bootstrap_interval
 from saltus.transitions.drop import Drop, drops, first_crossing
-from saltus.transitions.intervals import Interval, mean_interval, median_interval, share_interval
 from saltus.transitions.offline import find
 from saltus.transitions.online import Event, Watch
-from saltus.transitions.power import MeanEffect, detectable, seeds_needed
-from saltus.transitions.power_share import ShareEffect
-from saltus.transitions.power_time import Spread, TimeEffect, fit_spread
-from saltus.transitions.survival import (
+from saltus.transitions.statistics.bootstrap import bootstrap_interval
+from saltus.transitions.statistics.intervals import (
+    Interval,
+    mean_interval,
+    median_interval,
+    share_interval,
+)
+from saltus.transitions.statistics.power import MeanEffect, detectable, seeds_needed
+from saltus.transitions.statistics.power_share import ShareEffect
+from saltus.transitions.statistics.power_time import Spread, TimeEffect, fit_spread
+from saltus.transitions.statistics.survival import (
     LogRank,
     Survival,
     Times,

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from saltus.errors import SaltusError
-from saltus.transitions.intervals import Interval
-from saltus.transitions.product_limit import median_time
-from saltus.transitions.resampling import draws, medians
-from saltus.transitions.times import Times
+from saltus.transitions.statistics.intervals import Interval
+from saltus.transitions.statistics.product_limit import median_time
+from saltus.transitions.statistics.resampling import draws, medians
+from saltus.transitions.statistics.times import Times
 
 ENUMERATED = 50_000  # relabellings: up to here all of them are tried
 SAMPLED = 10_000  # else so many, from a fixed stream

@@ -15,7 +15,7 @@ from math import sqrt
 import numpy as np
 from jaxtyping import Float
 
-from saltus.transitions.curves_shapes import Draw
+from saltus.transitions.dropbench.shapes import Draw
 
 LAWS = ("white", "autocorrelated", "heavy-tailed", "proportional", "calming")
 

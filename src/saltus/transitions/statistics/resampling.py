@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from saltus.errors import SaltusError
-from saltus.transitions.product_limit import HALF
-from saltus.transitions.times import Times
+from saltus.transitions.statistics.product_limit import HALF
+from saltus.transitions.statistics.times import Times
 
 
 def draws(count: int, resamples: int, key: int) -> Int[np.ndarray, "draw seed"]:

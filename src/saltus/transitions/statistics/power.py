@@ -12,7 +12,7 @@ from math import isfinite
 from typing import ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 from saltus.errors import SaltusError
-from saltus.transitions.intervals import Interval
+from saltus.transitions.statistics.intervals import Interval
 
 MOST = 1000  # seeds per arm: nobody trains more
 DETAIL = 1e-3  # to which a detectable effect is found, relative to itself

@@ -14,7 +14,7 @@ from math import pi
 import numpy as np
 from jaxtyping import Float, Int
 
-from saltus.transitions.curves_shapes import SHAPES, Draw, Fall
+from saltus.transitions.dropbench.shapes import SHAPES, Draw, Fall
 
 Steps = Int[np.ndarray, " step"]
 

@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Float
 
 from saltus.errors import SaltusError
-from saltus.transitions.comparison import SMALL, relabellings
-from saltus.transitions.intervals import Interval, share_interval
-from saltus.transitions.power import check
-from saltus.transitions.times import Times
+from saltus.transitions.statistics.comparison import SMALL, relabellings
+from saltus.transitions.statistics.intervals import Interval, share_interval
+from saltus.transitions.statistics.power import check
+from saltus.transitions.statistics.times import Times
 
 SIMULATIONS = 4000
 

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from saltus.transitions.curves import Labelled, Leap
-from saltus.transitions.intervals import Interval, median_interval, share_interval
+from saltus.transitions.dropbench.curves import Labelled, Leap
+from saltus.transitions.statistics.intervals import Interval, median_interval, share_interval
 
 FAINTEST = 2.0  # height over the standard deviation of one point
 # Recall is given by these ranges of the same ratio, above the lower and below the upper end.

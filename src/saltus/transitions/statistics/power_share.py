@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from saltus.errors import SaltusError
-from saltus.transitions.intervals import Interval
-from saltus.transitions.power import check, exactly
+from saltus.transitions.statistics.intervals import Interval
+from saltus.transitions.statistics.power import check, exactly
 
 NEGLIGIBLE = 1e-12  # a number of leaps that is less likely than this is left out
 SAME = 1 + 1e-7  # two tables of the same probability differ by rounding

@@ -1,8 +1,8 @@
 """Labelled curves: synthetic losses whose leaps are known exactly, each a pure function of
 (split, seed, index).
 
-`curves_kinds.py` says which kinds there are and by what formulas, `curves_shapes.py` what course a
-leap takes, `curves_noise.py` what noise lies on it, `curves_real.py` how runs give more curves.
+`kinds.py` says which kinds there are and by what formulas, `shapes.py` what course a
+leap takes, `noise.py` what noise lies on it, `real.py` how runs give more curves.
 Detectors are tuned on the split "development"; tables are of "test".
 """
 
@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from saltus.errors import SaltusError, unknown
-from saltus.transitions.curves_kinds import LEAPING, NULL, Sketch
-from saltus.transitions.curves_noise import noise, scale_of
-from saltus.transitions.curves_shapes import Draw
+from saltus.transitions.dropbench.kinds import LEAPING, NULL, Sketch
+from saltus.transitions.dropbench.noise import noise, scale_of
+from saltus.transitions.dropbench.shapes import Draw
 
 SPLITS = ("development", "test")
 KINDS = (*LEAPING, *NULL)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from saltus.transitions.curves import Labelled, Leap
+from saltus.transitions.dropbench.curves import Labelled, Leap
 
 LOSSES = ("loss/", "evaluation/loss", "class-loss/")
 LABELLED = ("loss/train", "evaluation/loss", "class-loss/all")  # of all outputs together

@@ -24,11 +24,11 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from saltus.errors import SaltusError
-from saltus.transitions.baselines import AT_MOST, LIVE, OFFLINE
-from saltus.transitions.curves import Labelled
+from saltus.transitions.dropbench.baselines import AT_MOST, LIVE, OFFLINE
+from saltus.transitions.dropbench.curves import Labelled
+from saltus.transitions.dropbench.scoring import LiveScore, Score, match, score, score_live
 from saltus.transitions.offline import find
 from saltus.transitions.online import Watch
-from saltus.transitions.scoring import LiveScore, Score, match, score, score_live
 from saltus.transitions.transition import Transition
 
 S = TypeVar("S", Score, LiveScore)

@@ -18,10 +18,10 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from saltus.errors import SaltusError
-from saltus.transitions.intervals import Interval, mean_interval
-from saltus.transitions.product_limit import median_time
-from saltus.transitions.resampling import draws, medians
-from saltus.transitions.times import Times
+from saltus.transitions.statistics.intervals import Interval, mean_interval
+from saltus.transitions.statistics.product_limit import median_time
+from saltus.transitions.statistics.resampling import draws, medians
+from saltus.transitions.statistics.times import Times
 
 GRID = 2_000  # quantiles of the chi distribution that stand for it
 PRECISION = 1e-9  # of the bisection for the ends of g's interval

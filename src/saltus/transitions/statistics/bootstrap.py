@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from saltus.errors import SaltusError
-from saltus.transitions.intervals import Interval
-from saltus.transitions.product_limit import check_confidence
+from saltus.transitions.statistics.intervals import Interval
+from saltus.transitions.statistics.product_limit import check_confidence
 
 
 def bootstrap_interval(

@@ -13,14 +13,19 @@
 All start from `Times`, which `times_of` makes of the transitions of each seed.
 """
 
-from saltus.transitions.comparison import LogRank, log_rank, median_difference
-from saltus.transitions.product_limit import Survival, kaplan_meier, leap_probability, median_time
-from saltus.transitions.restricted import (
+from saltus.transitions.statistics.comparison import LogRank, log_rank, median_difference
+from saltus.transitions.statistics.product_limit import (
+    Survival,
+    kaplan_meier,
+    leap_probability,
+    median_time,
+)
+from saltus.transitions.statistics.restricted import (
     mean_of_successes,
     restricted_mean,
     restricted_mean_difference,
 )
-from saltus.transitions.times import Times, times_of
+from saltus.transitions.statistics.times import Times, times_of
 
 __all__ = [
     "LogRank",

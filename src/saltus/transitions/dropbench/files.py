@@ -19,7 +19,7 @@ import numpy as np
 
 from saltus.errors import SaltusError
 from saltus.runs.files import reason, write_atomic
-from saltus.transitions.curves import Labelled, Leap
+from saltus.transitions.dropbench.curves import Labelled, Leap
 
 CURVES, LABELS = "curves.npz", "labels.json"
 

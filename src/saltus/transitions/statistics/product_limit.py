@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from saltus.errors import SaltusError
-from saltus.transitions.intervals import Interval, share_interval
-from saltus.transitions.times import Times
+from saltus.transitions.statistics.intervals import Interval, share_interval
+from saltus.transitions.statistics.times import Times
 
 HALF = 0.5 + 1e-12  # 7/8 · 6/7 · 5/6 · 4/5 is one half but for rounding
 

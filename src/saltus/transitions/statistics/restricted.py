@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from saltus.errors import SaltusError
-from saltus.transitions.intervals import Interval, mean_interval
-from saltus.transitions.product_limit import check_confidence, kaplan_meier
-from saltus.transitions.resampling import areas, draws
-from saltus.transitions.times import Times
+from saltus.transitions.statistics.intervals import Interval, mean_interval
+from saltus.transitions.statistics.product_limit import check_confidence, kaplan_meier
+from saltus.transitions.statistics.resampling import areas, draws
+from saltus.transitions.statistics.times import Times
 
 RESAMPLES = 10_000
 
