@@ -57,8 +57,8 @@ HELD = 3  # the step at which `held_shard` stays
 def held_shard(path: str, index: int, progress: Progress) -> None:
     """`train_in_worker`, but a run called `...held` comes to step HELD and stays there."""
 
-    def report(shard: int, step: int, loss: float) -> None:
-        progress(shard, step, loss)
+    def report(shard: int, step: int, loss: float, leapt: int) -> None:
+        progress(shard, step, loss, leapt)
         if path.endswith("held") and step == HELD:
             threading.Event().wait()
 

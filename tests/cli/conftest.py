@@ -111,8 +111,8 @@ def ctrl_c(monkeypatch) -> Callable[[str, int], AbstractContextManager[None]]:
         def begin(board: Board, name: str, run: Run, how: str) -> Callable[..., None]:
             progress = original(board, name, run, how)
 
-            def report(shard: int, reached: int, loss: float) -> None:
-                progress(shard, reached, loss)
+            def report(shard: int, reached: int, loss: float, leapt: int) -> None:
+                progress(shard, reached, loss, leapt)
                 if name == label and reached == step:
                     os.kill(os.getpid(), signal.SIGINT)
 

@@ -22,7 +22,10 @@ MEMBERWISE = (
     "Allowed: model.initial_scale, optimizer.clip, optimizer.epsilon, optimizer.learning_rate, "
     "optimizer.weight_decay"
 )
-VERBS = "export, figure, flow, list, query, report, reproduce, resume, run, runs, show, verify"
+VERBS = (
+    "compare, dropbench, export, figure, flow, list, power, query, report, reproduce, resume, run, "
+    "runs, show, verify"
+)
 STUDIES = "did you mean 'loss-plateau'? Allowed: loss-plateau, word-cooccurrence"
 
 # command, the line after "saltus: "

@@ -33,17 +33,17 @@ def test_lines_of_two_trainings_at_once_do_not_mix(run, capsys):
     found = open_run(run)
     with Board() as board:
         first, second = (board.begin(label, found, "new") for label in ("a", "b"))
-        first(0, 6, 1.0)
-        second(0, 6, 3.0)
-        second(0, 6, float("nan"))  # diverged: the last finite loss stays
+        first(0, 6, 1.0, 1)
+        second(0, 6, 3.0, 0)
+        second(0, 6, float("nan"), 0)  # diverged: the last finite loss stays
         board.end("b", None)
         board.end("a", found)
-        board.begin("c", found, "reused")(0, 6, 1.0)
+        board.begin("c", found, "reused")(0, 6, 1.0, 0)
         board.end("c", found)
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == [f"{label}: training 2 members, 6 steps in {run}" for label in "ab"]
     assert lines[2].startswith("b: failed in ") and lines[2].endswith(" s, loss 3.0000")
-    assert lines[3].startswith("a: done in ") and lines[3].endswith(" s, loss 1.0000")
+    assert lines[3].startswith("a: done in ") and lines[3].endswith(" s, loss 1.0000, 1 of 2 leapt")
     assert lines[4:] == [f"c: already trained: 2 members, 6 steps in {run}"]
 
 
@@ -59,7 +59,7 @@ def test_bars_stand_side_by_side_and_take_steps_from_any_thread(run, bars):
         assert board.bars is not None
         reports = [board.begin(label, found, "new") for label in ("one", "two")]
         threads = [
-            threading.Thread(target=report, args=(shard, step, 2.0))
+            threading.Thread(target=report, args=(shard, step, 2.0, 0))
             for step in (1, 3)
             for report in reports
             for shard in board.trainings["one"].reached

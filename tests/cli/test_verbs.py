@@ -19,7 +19,7 @@ from saltus.runs import open_run
 
 VERBS = (
     "reproduce", "run", "resume", "flow", "list", "runs", "show", "query", "verify", "report",
-    "figure", "export",
+    "compare", "dropbench", "power", "figure", "export",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from saltus.errors import SaltusError
 from saltus.report.clock import Clock
-from saltus.report.detected import Leaps, detected, leap_mark, on_clock
+from saltus.report.detected import Leaps, comparable, detected, leap_mark, on_clock
 from saltus.report.leaps import leap_blocks, leap_figures, leap_table, leapings, try_leapings
 from saltus.studies.loss_plateau import STUDY
 from saltus.studies.word_cooccurrence import STUDY as WORDS
@@ -143,3 +143,14 @@ def test_one_seed_has_no_interval_of_its_plateau(make_run):
     (found,) = leapings({"a": make_run(seeds=1)})
     assert leap_table(found).count("no interval") >= 3
     assert leap_blocks([]) == []
+
+
+def test_a_small_fall_beside_high_leaps_is_none():
+    high, low = leaps(LEAP, replace(LEAP, after=1.2)), leaps(replace(LEAP, after=1.7), LEAP, NEVER)
+    found = comparable({"high": high, "low": low})
+    assert found["high"] == high  # half of the median height of 0.9 is less than 0.8
+    assert [one.censored for (one,) in found["low"].found] == [True, False, True]
+    assert found["low"].times.times.tolist() == [40.0, 15.0, 40.0]
+    alone = leaps(replace(LEAP, after=1.9), NEVER)
+    assert comparable({"alone": alone}) == {"alone": alone}
+    assert comparable({"nobody": leaps(NEVER)}) == {"nobody": leaps(NEVER)} and not comparable({})

@@ -49,7 +49,7 @@ class Listener(Watcher):
     def begin(self, label: str, run: Run, how: str):
         self.said.append(f"{how} {label}")
 
-        def report(shard: int, step: int, loss: float) -> None:
+        def report(shard: int, step: int, loss: float, leapt: int) -> None:
             if label == "toy/held" and step == HELD:
                 self.held()
 

@@ -22,7 +22,7 @@ def train(folder: Path) -> None:
     runs = list_runs(folder)
     path = runs[0].path if runs else create(small(), folder)
     begun: list[int] = []
-    resume(path, lambda shard, step, loss: begun.append(step))
+    resume(path, lambda shard, step, loss, leapt: begun.append(step))
     print(f"resumed from step {begun[0] if begun else small().steps}")
 
 

@@ -82,7 +82,7 @@ def test_runs_share_the_workers_and_every_shard_is_done_once(pool, order, later)
         job.result(LONG)
     assert sorted(heard) == sorted(
         (path, shard, *news) for path in paths for shard in range(4)
-        for news in ((0, 0.5), (7, 0.25))
+        for news in ((0, 0.5, 0), (7, 0.25, 1))
     )  # fmt: skip
     before = {worker_of(path, shard) for path in paths for shard in range(4)}
     assert len(before) <= 2

@@ -17,7 +17,7 @@ def act(path: str, shard: int, progress: Progress) -> None:
     PATH-go.
     """
     order = Path(path).read_text()
-    progress(shard, 0, 0.5)
+    progress(shard, 0, 0.5, 0)
     note = Path(f"{path}-{shard}")
     note.with_suffix(".tmp").write_text(str(os.getpid()))
     note.with_suffix(".tmp").rename(note)
@@ -30,4 +30,4 @@ def act(path: str, shard: int, progress: Progress) -> None:
         raise KeyError("a\nmistake")
     if order == "leave":
         os._exit(3)
-    progress(shard, 7, 0.25)
+    progress(shard, 7, 0.25, 1)

@@ -62,7 +62,7 @@ def compare(
     Examples:
       saltus compare runs/baseline runs/wider -o wider.html
       saltus compare sweep
-      saltus compare sweep:learning_rate=1e-3 sweep:learning_rate=2e-3 --series evaluation/loss
+      saltus compare sweep:learning_rate=1e-3 sweep:learning_rate=2e-3
     """
     from saltus.report.compare import compare as comparison_of
     from saltus.report.compare import groups_of_sides, write_figures, write_page

@@ -34,6 +34,8 @@ class Training:
     reached: dict[int, int]  # by shard
     started: float = field(default_factory=time.monotonic)
     losses: dict[int, float] = field(default_factory=dict)
+    leapt: dict[int, int] = field(default_factory=dict)
+    members: int = 0
     bar: TaskID | None = None
 
     @property
@@ -44,6 +46,12 @@ class Training:
     def loss(self) -> str:
         values = self.losses.values()
         return f"{sum(values) / len(values):.4f}" if values else "-"
+
+    @property
+    def said(self) -> str:
+        """The loss, and how many seeds have leapt, if any: '1.3101, 5 of 8 leapt'."""
+        leapt = sum(self.leapt.values())
+        return f"{self.loss}, {leapt} of {self.members} leapt" if leapt else self.loss
 
 
 class Board(Watcher):
@@ -75,11 +83,11 @@ class Board(Watcher):
         if self.bars:
             self.bars.stop()
 
-    def begin(self, label: str, run: Run, how: How) -> Callable[[int, int, float], None]:
+    def begin(self, label: str, run: Run, how: How) -> Callable[[int, int, float, int], None]:
         """A training starts, continues, or need not be done; returns what takes its steps."""
         # A training continues from its newest checkpoint, whatever was read after it.
         reached = {shard.index: max(shard.checkpoints(), default=0) for shard in run.shards}
-        own = Training(how, int(run.status["steps"] or 0), reached)
+        own = Training(how, int(run.status["steps"] or 1), reached, members=len(run.members))
         self.trainings[label] = own
         if how != "new" or not self.bars:
             amount = f"{count(len(run.members), 'member')}, {count(own.steps, 'step')}"
@@ -90,12 +98,12 @@ class Board(Watcher):
                 label, total=own.steps, completed=int(own.mean_step), loss="-"
             )
 
-        def step(shard: int, reached: int, loss: float) -> None:
-            own.reached[shard] = reached
+        def step(shard: int, reached: int, loss: float, leapt: int) -> None:
+            own.reached[shard], own.leapt[shard] = reached, leapt
             if isfinite(loss):
                 own.losses[shard] = loss
             if self.bars and own.bar is not None:
-                self.bars.update(own.bar, completed=own.mean_step, loss=own.loss)
+                self.bars.update(own.bar, completed=own.mean_step, loss=own.said)
 
         return step
 
@@ -106,7 +114,7 @@ class Board(Watcher):
             return
         seconds = time.monotonic() - own.started
         outcome = "done" if run is not None else "failed"
-        self.note(f"{label}: {outcome} in {seconds:.1f} s, loss {own.loss}")
+        self.note(f"{label}: {outcome} in {seconds:.1f} s, loss {own.said}")
 
     def note(self, text: str) -> None:
         """A line above the bars."""

@@ -8,7 +8,7 @@ from math import inf, nan
 
 from saltus.report.clock import Clock, clock_of
 from saltus.report.compare_effects import axis_of
-from saltus.report.detected import Leaps
+from saltus.report.detected import Leaps, comparable
 from saltus.report.figure import STEP, Figure
 from saltus.report.gather import Group
 from saltus.report.names import title_of
@@ -78,13 +78,15 @@ class LeapComparison:
 def leaps_of(groups: Sequence[Group], series: str, direction: Direction = "down") -> LeapComparison:
     """Times to the largest leap of each seed in a series, and what is known of their difference.
 
-    A seed that does not leap within its budget, or that diverges before, is censored there. The
+    A seed that does not leap within its budget, or that diverges before, is censored there; so is
+    one whose leap is less than half as high as those of the group that leaps highest. The
     horizon of the restricted mean is the shortest budget. The tests take the groups as independent
     also where they have the same seeds, which makes them careful. Raises SaltusError for a series
     that a group does not have.
     """
     x_label, x_log = axis_of(groups)
-    found = [_detected(group, series, direction, x_label) for group in groups]
+    every = {group.label: _detected(group, series, direction, x_label) for group in groups}
+    found = list(comparable(every).values())
     times = [each.times for each in found]
     budgets = [max(seed.budget for seed in each.largest) for each in found]
     horizon = min(_horizon(own, end) for own, end in zip(times, budgets, strict=True))

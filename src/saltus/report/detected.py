@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,6 +14,7 @@ from saltus.runs import Run
 from saltus.transitions import Times, Transition, largest, times_of
 
 LOSS = "loss/train"
+COMPARABLE = 0.5  # of the height of the group that leaps highest
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,30 @@ def detected(run: Run, places: Sequence[int], name: str = LOSS) -> Leaps | None:
         return None
     found = _transitions(run, name, int(steps[-1]))
     return Leaps(tuple(found[place] for place in places), clock_of(run))
+
+
+def comparable(found: Mapping[str, Leaps]) -> dict[str, Leaps]:
+    """The same groups without leaps that are not of the kind the others made.
+
+    A loss may fall a little where something small is learned. Leaps of less than half the height of
+    those of the group that leaps highest (the median of its seeds that leapt) do not count, and a
+    seed without another one is censored.
+    """
+    heights = [
+        float(np.median([one.height for one in each.largest if not one.censored]))
+        for each in found.values()
+        if each.any
+    ]
+    least = COMPARABLE * max(heights, default=0.0)
+    return {
+        label: replace(each, found=tuple(_at_least(row, least) for row in each.found))
+        for label, each in found.items()
+    }
+
+
+def _at_least(row: tuple[Transition, ...], least: float) -> tuple[Transition, ...]:
+    high = tuple(one for one in row if one.censored or one.height >= least)
+    return high or (Transition(None, row[0].budget),)
 
 
 def leap_mark(leaps: Leaps, color: int) -> Mark:

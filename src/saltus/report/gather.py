@@ -13,7 +13,7 @@ from saltus.experiment import Experiment
 from saltus.report.axes import NAMED_MARKS
 from saltus.report.clock import clock_of
 from saltus.report.compose import caption, curve, mark
-from saltus.report.detected import detected, leap_mark
+from saltus.report.detected import comparable, detected, leap_mark
 from saltus.report.figure import STEP, Curve, Figure, Level, Mark, Panel
 from saltus.report.names import is_scaleless, title_of, unit_of
 from saltus.runs import Run, Series
@@ -82,16 +82,18 @@ def loss_figure(arms: Arms, name: str = "loss/train") -> Figure | None:
         panel = panel_of(groups, name)
         if panel is not None:
             found = {group.label: detected(group.run, group.places, name) for group in groups}
-            by_leap |= {label: leaps for label, leaps in found.items() if leaps and leaps.any}
+            by_leap |= {label: leaps for label, leaps in found.items() if leaps}
             title = arm if len(arms) > 1 else panel.title
-            panels.append((replace(panel, title=title), groups, found))
+            panels.append((replace(panel, title=title), groups))
     if not panels:
         return None
+    by_leap = comparable(by_leap)
+    leapt = any(leaps.any for leaps in by_leap.values())
     drawn = []
-    for panel, groups, found in panels:
+    for panel, groups in panels:
         marks = [half_accuracy(group) for group in groups]
-        if by_leap:
-            marks = [leap_mark(each, g.color) if (each := found[g.label]) else None for g in groups]
+        if leapt:
+            marks = [leap_mark(by_leap[g.label], g.color) for g in groups if g.label in by_leap]
         known = [mark for mark in marks if mark]
         if len(known) > NAMED_MARKS:  # their shades would cover each other
             known = [replace(mark, span=None) for mark in known]
@@ -99,7 +101,7 @@ def loss_figure(arms: Arms, name: str = "loss/train") -> Figure | None:
     notes = []
     if any(panel.levels for panel in drawn):
         notes.append("Dashed: closed forms of the task.")
-    if by_leap:
+    if leapt:
         shaded = any(mark.span for panel in drawn for mark in panel.marks)
         notes.append(LEAP_NOTE if shaded else UNSHADED_NOTE)
     elif any(panel.marks for panel in drawn):

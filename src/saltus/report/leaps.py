@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from saltus.errors import SaltusError
-from saltus.report.detected import Leaps, detected
+from saltus.report.detected import Leaps, comparable, detected
 from saltus.report.figure import STEP, Figure
 from saltus.report.gather import groups_of
 from saltus.report.markup import Markup, tag
@@ -71,7 +71,8 @@ def leapings(arms: Mapping[str, Run], study: Study | None = None) -> list[Leapin
             by_clock.setdefault(leaps.clock.label, {})[group.label] = leaps
     return [
         Leaping(LABEL, clock, {label: each.times for label, each in found.items()}, colors, found)
-        for clock, found in by_clock.items()
+        for clock, every in by_clock.items()
+        if (found := comparable(every))
     ]
 
 
@@ -201,6 +202,7 @@ def _legend(leaping: Leaping) -> str:
     if leaping.found:
         text += (
             " Plateau, height and width (from 10 % to 90 % of the way): medians over the seeds "
-            "that leapt, bootstrap intervals."
+            "that leapt, bootstrap intervals. Leaps of less than half the height of those of the "
+            "arm that leaps highest do not count."
         )
     return f"{text} All intervals: 95 %."

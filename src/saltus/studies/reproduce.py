@@ -59,7 +59,7 @@ class Watcher:
 
     def begin(self, label: str, run: Run, how: How) -> Progress:
         """A training starts or continues, or a finished one is taken; returns who to tell more."""
-        return lambda shard, step, loss: None
+        return lambda shard, step, loss, leapt: None
 
     def end(self, label: str, run: Run | None) -> None:
         """A training has ended; None: it failed."""

@@ -14,6 +14,7 @@ from saltus.models.sites import Tape, matches
 from saltus.runs import Run, RunWriter, ShardWriter, create_run, open_run
 from saltus.training.follow import Follower
 from saltus.training.gradient_flow import GradientFlow
+from saltus.training.lookout import Lookout
 from saltus.training.loop import train
 from saltus.training.plan import plan, single, workers
 from saltus.training.workers import Progress, Workers
@@ -97,13 +98,17 @@ def train_shard(path: str, index: int, progress: Progress | None) -> None:
     run = open_run(Path(path))
     experiment = Experiment.from_yaml(run.experiment_yaml, path)
     everyone = experiment.members()
-    quiet = max(1, experiment.steps // 200)
-
-    def report(step: int, loss: float) -> None:
-        if progress is not None and (step % quiet == 0 or step == experiment.steps):
-            progress(index, step, loss)
-
     with ShardWriter(Path(path), index) as writer:
+        report = None
+        if progress is not None:
+            shard = run.shards[index]
+            report = Lookout(
+                index,
+                len(writer.members),
+                experiment.steps,
+                progress,
+                lambda: shard.columns.get("loss/train"),
+            )
         train([everyone[k] for k in writer.members], writer, report)
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from numpy import ndarray
 
 from saltus.experiment import Experiment, Member
 from saltus.runs import ShardWriter
@@ -16,8 +18,8 @@ from saltus.training.follow import Follower
 from saltus.training.gradient_flow import GradientFlow
 from saltus.training.readings import measure
 
-# (step reached, mean training loss of the members that are still finite)
-Report = Callable[[int, float], None]
+# (step reached, training loss of each member)
+Report = Callable[[int, Float[ndarray, " member"]], None]
 Mover = Ensemble | Follower  # what takes the parameters from one step to the next
 FLUSH_EVERY = 200  # steps per metrics block at most; fixed, so that resumed files have equal bytes
 
@@ -60,12 +62,13 @@ def train(members: Sequence[Member], writer: ShardWriter, report: Report | None 
             values = measure(ensemble, due, step)
             values |= mover.progress(step)
             record = {name: value.detach().cpu().numpy() for name, value in values.items()}
-        writer.record(step, {"loss/train": losses.cpu().numpy(), **record})
+        each = losses.cpu().numpy()
+        writer.record(step, {"loss/train": each, **record})
         if step < steps:
             with clock.on("training"):
                 mover.update(step)
         if report is not None:
-            report(step, _finite_mean(losses))
+            report(step, each)
         if (step + 1) % FLUSH_EVERY == 0:
             writer.flush()
             _note(writer, ensemble, clock, step, "running")
@@ -101,8 +104,3 @@ def _note(writer: ShardWriter, ensemble: Ensemble, clock: Clock, step: int, stat
         seconds=round(clock.training, 3),
         instrument_seconds=round(clock.instruments, 3),
     )
-
-
-def _finite_mean(losses: torch.Tensor) -> float:
-    finite = losses[losses.isfinite()]
-    return float(finite.mean()) if len(finite) else float("nan")

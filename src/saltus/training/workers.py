@@ -22,8 +22,8 @@ from typing import Any, Self
 
 from saltus.errors import SaltusError
 
-# (shard index, step reached, mean loss)
-Progress = Callable[[int, int, float], None]
+# (shard index, step reached, mean loss, members that have leapt)
+Progress = Callable[[int, int, float, int], None]
 # Trains one shard of the run at a path, in the worker.
 Train = Callable[[str, int, Progress], None]
 
@@ -252,7 +252,7 @@ def serve(pipe: Connection, work: Train, parent: int) -> None:
 def outcome(pipe: Connection, work: Train, path: str, shard: int) -> tuple[str, ...]:
     """Train a shard, telling of the progress; what to say at the end."""
     try:
-        work(path, shard, lambda _, step, loss: pipe.send(("progress", step, loss)))
+        work(path, shard, lambda _, *news: pipe.send(("progress", *news)))
     except SaltusError as error:
         return "failed", str(error)
     except Exception as error:
