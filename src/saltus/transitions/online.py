@@ -4,8 +4,8 @@ For each member the past since its last leap is kept as block means (`history.py
 line through them says what comes if nothing happens. Page's cumulative sum (1954) collects how far
 the series lies below it, in units of its noise; when it passes `ALARM`, the fall is measured with
 the proportions of the offline detector: against the pace of the plateau, against the length of the
-plateau, and against the range seen so far. A leap has ended when it falls by less than a tenth of
-its height over the last third of its duration.
+plateau, and against the range seen so far. A leap has ended when it has rested for as long as it
+took to fall by nine tenths of its height.
 
 What a live detector cannot know: a fall that goes on for longer than the plateau before it is a
 ramp to the offline detector, and a fall that is longer than `patience` but recovers was a spike.
@@ -40,8 +40,9 @@ NEWEST = 5  # points whose median is the present level: two of them may be spike
 PATIENCE = 6  # points that a fall has lasted before it is believed
 SHARE = 0.02  # of its plateau that a fall has lasted before it is believed
 GUARD = 0.1  # newest share of the past that the line leaves out
-STILL = 0.1  # of its height: what a leap that has ended may still fall
+STILL = 0.1  # of its height: what a leap that rests may still fall
 LEVEL = 0.1  # of the range: what a plateau may fall
+LENGTHS = (2, 3, 4, 6, 8, 12, 16, 24)  # blocks of the newest part, where a decline may bend
 SEARCHING, RESTING, LEAPING = 0, 1, 2
 SIGMA = np.sqrt(np.pi) / 2  # a normal variable's deviation over the mean |difference| of two
 MEMORY = 1 / 64  # of the noise's average
@@ -121,7 +122,8 @@ class Watch:
         self.since[0] = np.where(idle, self.seen + 1.0, self.since[0])
         self.since[1] = np.where(idle, step, self.since[1])
         heard = np.clip(series, expected - CLIP * noise, expected + CLIP * noise)
-        heard = np.where(watched, heard, series)
+        # Where a fall has begun the line learns no more, and the history keeps what is: no spikes.
+        heard = np.where(watched & (self.sum > HELD), self.now, np.where(watched, heard, series))
         complete = self.history.add(heard, who)
         self.seen += who
         self.last = np.where(who, series, self.last)
@@ -238,37 +240,77 @@ class Watch:
         errors = (noise**2 / length) * (1 + 12 * ((seen - middle) / length) ** 2)
         errors += min(noise**2 / NEWEST, max(blocks, SIGMA * float(self.jump[member])) ** 2)
         certain = fall - pace * lasted >= SIGNIFICANCE * np.sqrt(errors)
-        if plateau < max(SHORTEST, lasted) or fall < CONTRAST * pace * lasted or not certain:
-            if lasted > plateau:
-                self.sum[member] = 0.0  # a slow decline: from now on the line may learn it
-            return None
-        self.level[member] = level
         onset = float(self.since[1, member])
-        point = since
+        # Where a decline bends slowly, the line lies above it already before the fall.
+        place = int((since - float(self.history.begin[member])) / float(self.history.size[member]))
+        left = float(self.history.means[member, max(0, place - 2) : max(1, place)].mean())
+        steep = min(level, left) - now >= CONTRAST * pace * lasted
+        if plateau < max(SHORTEST, lasted) or not steep or not certain:
+            bend = self._bend(member)
+            if bend is None:
+                if lasted > plateau:  # a slow decline: from now on the line may learn it
+                    self.sum[member], self.since[:, member] = 0.0, (seen + 1, step)
+                return None
+            since, level = bend
+            onset = self._step_at(member, since, step)
+        self.level[member] = level
         self._restart(member, step, LEAPING)
-        self.since[:, member] = point, onset
+        self.since[:, member] = since, onset
         return Event(member, step, "leap begun", onset)
+
+    def _bend(self, member: int) -> tuple[float, float] | None:
+        """Where a decline turned into a leap, (point, level): its newest part falls so much more.
+
+        The newest part and the one of equal length before it are compared, for many lengths.
+        """
+        filled, size = int(self.history.filled[member]), int(self.history.size[member])
+        means, now = self.history.means[member, :filled], float(self.now[member])
+        error = float(self._noise()[member]) * np.sqrt(1 / (2 * size) + 1 / NEWEST)
+        least = max(SMALLEST * (float(self.top[member]) - now), FAINTEST * abs(now))
+        best, found = 0.0, None
+        for length in LENGTHS:
+            if 2 * length + 2 > filled or (filled - length) * size < SHORTEST:
+                break
+            if length * size < self.patience:
+                continue
+            level = float(means[filled - length - 2 : filled - length].mean())
+            before = float(means[filled - 2 * length - 2 : filled - 2 * length].mean()) - level
+            fall, trend = level - now, max(before + error, 0.0)
+            trend *= (length + 1) / length  # the two blocks of a level lie half their width back
+            surplus = fall - CONTRAST * trend
+            if surplus > best and fall - trend >= 1.5 * SIGNIFICANCE * error and fall >= least:
+                point = float(self.history.begin[member]) + (filled - length) * size
+                best, found = surplus, (point, level)
+        return found
 
     def _leaping(self, member: int, step: float) -> Event | None:
         """Whether a leap under way has come to rest, or was none."""
-        onset = self.since[0, member]
-        lasted = float(self.seen[member]) - onset
-        third = max(self.patience, lasted / 3)
-        blocks = self.history.recent(member, 2 * third)
-        if len(blocks) < 2 or len(blocks) * self.history.size[member] < 2 * third:
+        onset, seen = float(self.since[0, member]), float(self.seen[member])
+        size, filled = float(self.history.size[member]), int(self.history.filled[member])
+        means = self.history.means[member, :filled]
+        if filled < 4:
             return None
-        before, now = blocks[: len(blocks) // 2].mean(), blocks[len(blocks) // 2 :].mean()
-        height = float(self.level[member] - now)
-        if height <= 0.5 * max(float(self.level[member] - before), -height):
+        level = float(self.level[member])
+        height = level - float(
+            self.history.recent(member, max(self.patience, (seen - onset) / 6)).mean()
+        )
+        deepest = level - float(np.partition(means, 2)[2])  # of which two may be spikes
+        if max(height, level - float(self.now[member])) <= 0.5 * deepest:
             self._restart(member, step, SEARCHING)
             return Event(member, step, "recovered", float(self.since[1, member]))
-        error = SIGMA * float(self.jump[member]) * np.sqrt(2 / third)
-        if error > STILL * height / 2 or before - now > STILL * height + error:
+        there = int((means <= level - (1 - STILL) * height).argmax())
+        late = float(self.history.begin[member]) + there * size
+        rest = means[there:]
+        if len(rest) < 2 or seen - late < max(2 * self.patience, late - onset):
             return None
-        share = (lasted - 2 * third) / max(lasted, 1.0)
-        end = self.since[1, member] + share * (step - self.since[1, member])
+        half = len(rest) // 2
+        error = SIGMA * float(self.jump[member]) * np.sqrt(4 / (seen - late))
+        falls = float(rest[:half].mean() - rest[half:].mean())
+        if error > STILL * height / 2 or falls > STILL * height + error:
+            return None
+        end = self._step_at(member, late, step)
         self._restart(member, step, SEARCHING)
-        return Event(member, step, "leap ended", float(end))
+        return Event(member, step, "leap ended", end)
 
     def _oldest(self, member: int) -> float:
         """The point at which the line begins."""
