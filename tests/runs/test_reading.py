@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -101,13 +102,31 @@ def test_the_table_is_fresh_until_the_log_grows(halfway: Path) -> None:
     assert fresh_parquet(run) is None
     path = compact(run)
     assert path == halfway / "metrics.parquet" and fresh_parquet(run) == path
-    assert sorted(p.name for p in halfway.glob("*.parquet*")) == ["metrics.parquet"]
+    names = sorted(p.name for p in halfway.glob("*.parquet*"))
+    assert names == ["metrics.parquet", "metrics.parquet.sha256"]
     with ShardWriter(halfway, 0) as shard:
         shard.resume()
         shard.record(8, {"new": np.zeros(3)})
         shard.flush()
     assert fresh_parquet(run) is None
     path.write_bytes(b"not parquet")
+    assert fresh_parquet(run) is None
+
+
+def test_a_table_with_a_flipped_bit_is_not_used(copy: Callable[[], Path]) -> None:
+    run = Run(copy())
+    path = compact(run)
+    sql = "SELECT name, member, step, value FROM metrics ORDER BY ALL"
+    truth, data = repr(query(run.path, sql)), path.read_bytes()  # repr: NaN is itself
+    for place in random.Random(0).sample(range(8 * len(data)), 60):
+        flipped = bytearray(data)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        assert fresh_parquet(run) is None, place
+    assert repr(query(run.path, sql)) == truth
+    path.write_bytes(data)
+    assert fresh_parquet(run) == path and repr(query(run.path, sql)) == truth
+    path.with_name("metrics.parquet.sha256").unlink()
     assert fresh_parquet(run) is None
 
 

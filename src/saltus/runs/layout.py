@@ -4,7 +4,7 @@
       experiment.yaml  provenance.json  members.json  manifest.json  lock
       shards/000/  metrics.log  chain.jsonl  status.json  lock
                    checkpoints/step-00000100.safetensors
-      metrics.parquet  (rebuildable)
+      metrics.parquet, metrics.parquet.sha256  (rebuildable)
 
 The first three never change once the run exists. manifest.json holds their sha256 and its own.
 """

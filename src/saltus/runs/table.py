@@ -1,8 +1,9 @@
 """The metrics of a run as one long table, and the Parquet file that keeps it.
 
 Columns: run, member, seed, step, name, index (null for scalars, else the position in the
-flattened array), value (float64). The file can always be rebuilt from the logs; its metadata says
-from which bytes it was made, so a reader knows when it is out of date.
+flattened array), value (float64). The file can always be rebuilt from the logs. Its metadata says
+from which bytes it was made, and a digest beside it what it was when it was written: a reader knows
+when it is out of date or damaged, and reads the logs instead.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from saltus.errors import SaltusError
-from saltus.runs.files import clear_write_errors, sha256_of_file, sync_directory
+from saltus.runs.files import clear_write_errors, sha256_of_file, sync_directory, write_atomic
 from saltus.runs.layout import MANIFEST, PARQUET
 from saltus.runs.merge import Series
 from saltus.runs.run import Run
@@ -60,8 +61,10 @@ def compact(run: Run | Path | str) -> Path:
                 for table in long_tables(run, run.name):
                     writer.write_table(table)
             _flush(temporary)
+            digest = sha256_of_file(temporary)
             os.replace(temporary, path)
             sync_directory(run.path)
+            write_atomic(_digest_of(path), f"{digest}\n".encode())
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -72,10 +75,16 @@ def fresh_parquet(run: Run) -> Path | None:
     """The Parquet file of `run` if it says exactly what the logs say now, else None."""
     path = run.path / PARQUET
     try:
+        if _digest_of(path).read_text().strip() != sha256_of_file(path):
+            return None
         found = (pq.read_metadata(path).metadata or {}).get(_SOURCE, b"").decode()
     except (OSError, ValueError, pa.ArrowException):
         return None
     return path if found == _source(run, run.name) else None
+
+
+def _digest_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def long_tables(run: Run, label: str) -> Iterator[pa.Table]:
