@@ -197,9 +197,11 @@ def test_groups_are_read_where_all_have_got_to(record):
     long = record("long", {"loss/train": ramps([1.0, 1.1, 1.2], points=31)}, every=7)
     made = groups(short, long)
     first, second = readings(made, shared_series(made)["loss/train"])
-    assert (first.at, second.at) == (100.0, 98.0)  # 98 is the last reading up to step 100
+    assert (first.at, second.at) == (70.0, 70.0)  # both were read then, and not later
     found = compare(made).effects[0]
-    assert found.at == (100.0, 98.0)
+    assert found.at == (70.0, 70.0)
+    odd = record("odd", {"loss/train": ramps([1.0, 1.1, 1.2], points=31)}, every=17)
+    assert compare(groups(short, odd)).effects[0].at == (100.0, 85.0)  # they share step 0 alone
     ends = compare(made, at_end=True).effects[0]
     assert ends.at == (100.0, 210.0)
     assert ends.effect.difference.estimate == pytest.approx(1.1 * 20)

@@ -58,7 +58,7 @@ def interrupted(root: Path, what: Experiment, at: int = STOP) -> Path:
     path = create(what, root)
     last = open_run(path).shards[-1].index
 
-    def stop(shard: int, step: int, loss: float) -> None:
+    def stop(shard: int, step: int, loss: float, leapt: int) -> None:
         if shard == last and step == at:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -83,8 +83,8 @@ def compare(
     """Compare groups of seeds with the first of them.
 
     `series` is where leaps are looked for (None: the training loss, if all groups have it), and
-    `direction` which way they go. Metrics are compared at the last reading that all groups have
-    got to, or with `at_end` each at its own end; so, too, where the groups run by different clocks,
+    `direction` which way they go. Metrics are compared at the last step at which all groups were
+    read, or with `at_end` each at its own end; so, too, where the groups run by different clocks,
     and then leaps are not compared. Raises SaltusError where the groups have no series
     in common, or not this one.
     """

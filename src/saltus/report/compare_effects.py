@@ -48,9 +48,10 @@ class MetricEffect:
 def effects_of(groups: Sequence[Group], shared: Shared, at_end: bool = False) -> list[MetricEffect]:
     """Every group against the first one on every metric they share; the largest |g| first.
 
-    Each metric is read where all groups have got to: at the last reading that is not later than
-    the shortest of their budgets, so that no group is ahead for having trained longer. With
-    `at_end` each group is read at its own end. Groups of the same seeds are compared pair by pair.
+    Each metric is read at the last step at which all groups were read, so that no group is ahead
+    for having trained longer. Where they share none in the second half of the shortest budget, at
+    each group's last reading within it. With `at_end` each group is read at its own end. Groups of
+    the same seeds are compared pair by pair.
     """
     found: list[MetricEffect] = []
     for name, series in shared.items():
@@ -86,7 +87,10 @@ def readings(
 ) -> list[Reading]:
     """Each group's values of its series at the end of what all have, or at its own end."""
     places = positions(groups, [each.steps for each in series])
+    shared = _shared_places(places)
     last = min(float(each[-1]) for each in places)
+    if len(shared) and shared[-1] >= last / 2:
+        last = float(shared[-1])
     found = []
     for group, each, x in zip(groups, series, places, strict=True):
         # Moments of two flows are computed by the same formula but for rounding.
@@ -96,6 +100,15 @@ def readings(
         seeds = tuple(int(seed) for seed in group.run.seeds[rows])
         found.append(Reading(seeds, each.values[rows, place], float(x[place])))
     return found
+
+
+def _shared_places(places: Sequence[Real[ndarray, " _"]]) -> Float[ndarray, " shared"]:
+    """Where all groups have a reading; moments of two flows are equal but for rounding."""
+    shared = np.asarray(places[0], dtype=np.float64)
+    for other in places[1:]:
+        near = np.abs(np.asarray(other, dtype=np.float64) - shared[:, None]).min(axis=1)
+        shared = shared[near <= 1e-9 * np.abs(shared)]
+    return shared
 
 
 def positions(

@@ -250,7 +250,7 @@ def _method(comparison: Comparison) -> str:
     where = (
         "Each group is read at its own end."
         if comparison.at_end
-        else "Read at: the last reading that all groups have got to, so that none is ahead for "
+        else "Read at: the last step at which all groups were read, so that none is ahead for "
         "having trained longer."
     )
     kinds = {each.effect.paired for each in comparison.effects}
