@@ -72,7 +72,7 @@ def test_two_runs_of_other_seeds_and_a_file_with_figures(saltus, sweep, monkeypa
         drawn.append(comparison)
         return [FigureFiles(1, "First", (folder / "1.svg", folder / "1.pdf"))]
 
-    monkeypatch.setattr("saltus.report.compare.write_figures", draw)
+    monkeypatch.setattr("saltus.report.comparison.compare.write_figures", draw)
     said = saltus("compare", "runs/tiny", "sweep:learning_rate=1e-2", "--series", "evaluation/loss",
                   "-o", "out/page.html", "--figures", "out/figures", "--json")  # fmt: skip
     document = said.document

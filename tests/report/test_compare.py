@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from saltus.errors import SaltusError
-from saltus.report.compare import compare, groups_of_sides, sides_of, write_figures, write_page
-from saltus.report.compare_differences import ABSENT, differences, experiment_of, seeds_text
-from saltus.report.compare_effects import readings, shared_series
-from saltus.report.compare_forest import draw_forest
-from saltus.report.compare_page import p_text, title
+from saltus.report.comparison.compare import compare, groups_of_sides, sides_of, write_figures
+from saltus.report.comparison.differences import ABSENT, differences, experiment_of, seeds_text
+from saltus.report.comparison.effects import readings, shared_series
+from saltus.report.comparison.forest import draw_forest
+from saltus.report.comparison.page import p_text, title, write_page
 from saltus.runs import ShardWriter, create_run, open_run
 from saltus.studies.loss_plateau import STUDY
 from saltus.transitions.statistics.survival import kaplan_meier, log_rank, median_time

@@ -18,9 +18,9 @@ from saltus.errors import SaltusError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from saltus.report.compare import Comparison
-    from saltus.report.compare_groups import Side
-    from saltus.report.compare_leaps import LeapComparison
+    from saltus.report.comparison.compare import Comparison
+    from saltus.report.comparison.groups import Side
+    from saltus.report.comparison.leaps import LeapComparison
     from saltus.transitions import Interval
 
 SETTING = re.compile(r"(?P<run>.+?):(?P<settings>[A-Za-z_][\w.-]*=.*)", re.DOTALL)
@@ -64,8 +64,9 @@ def compare(
       saltus compare sweep
       saltus compare sweep:learning_rate=1e-3 sweep:learning_rate=2e-3
     """
-    from saltus.report.compare import compare as comparison_of
-    from saltus.report.compare import groups_of_sides, write_figures, write_page
+    from saltus.report.comparison.compare import compare as comparison_of
+    from saltus.report.comparison.compare import groups_of_sides, write_figures
+    from saltus.report.comparison.page import write_page
 
     sides = [side for name in names for side in _sides(name, root)]
     found = comparison_of(groups_of_sides(sides), series, "up" if up else "down", at_end)
@@ -166,7 +167,7 @@ def _leaps_document(found: Comparison) -> dict[str, Any] | None:
 
 def _sides(text: str, root: Path) -> list[Side]:
     """What one argument stands for: the settings of a run, or one of them."""
-    from saltus.report.compare import sides_of
+    from saltus.report.comparison.compare import sides_of
     from saltus.runs.layout import is_run
 
     found = SETTING.fullmatch(text)
@@ -190,7 +191,7 @@ def _options(series: str | None, up: bool, at_end: bool, root: Path) -> list[str
 
 
 def _show(found: Comparison) -> None:
-    from saltus.report.compare_page import at_text, p_text
+    from saltus.report.comparison.page import at_text, p_text
 
     letters = {group.label: _letter(place) for place, group in enumerate(found.groups)}
     for label, letter in letters.items():
@@ -245,7 +246,7 @@ def hundredths(interval: Interval) -> Interval:
 
 
 def _leap_table(leaps: LeapComparison, letters: dict[str, str]) -> Table:
-    from saltus.report.compare_page import p_text
+    from saltus.report.comparison.page import p_text
 
     right = ("leapt", "share", "median", "later than A", "log-rank p")
     made = table("", *right, right=right)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from math import isfinite, isnan
+from pathlib import Path
 
-from saltus.report.compare import Comparison
-from saltus.report.compare_effects import MetricEffect
-from saltus.report.compare_forest import bounds_text, draw_forest
-from saltus.report.compare_groups import run_labels
-from saltus.report.compare_leaps import LeapComparison
+from saltus.report.comparison.compare import Comparison
+from saltus.report.comparison.effects import MetricEffect
+from saltus.report.comparison.forest import bounds_text, draw_forest
+from saltus.report.comparison.groups import run_labels
+from saltus.report.comparison.leaps import LeapComparison
 from saltus.report.costs import costs
 from saltus.report.figure import STEP
 from saltus.report.gather import Group
@@ -20,12 +21,18 @@ from saltus.report.origin import command as command_line
 from saltus.report.origin import experiments, provenance
 from saltus.report.page import page
 from saltus.report.parts import SMALL, TALL, block
+from saltus.report.save import save
 from saltus.report.style import css_class
 from saltus.report.svg import draw
 from saltus.report.text import count, number
 from saltus.runs import Run
 from saltus.transitions.statistics.intervals import Interval
 from saltus.transitions.statistics.times import Times
+
+
+def write_page(comparison: Comparison, path: Path, command: str) -> Path:
+    """One self-contained HTML file; `command` is the line that makes it again."""
+    return save(path, comparison_page(comparison, command).encode())
 
 
 def comparison_page(comparison: Comparison, command: str) -> str:

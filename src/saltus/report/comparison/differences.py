@@ -9,7 +9,7 @@ from typing import Any
 
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
-from saltus.report.compare_groups import value_text
+from saltus.report.comparison.groups import value_text
 from saltus.report.gather import Group
 
 ABSENT = "–"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf, nan
 
 from saltus.report.clock import Clock, clock_of
-from saltus.report.compare_effects import axis_of
+from saltus.report.comparison.effects import axis_of
 from saltus.report.detected import Leaps, comparable
 from saltus.report.figure import STEP, Figure
 from saltus.report.gather import Group

@@ -15,7 +15,7 @@ from typing import Any
 from saltus.errors import SaltusError
 from saltus.report import style
 from saltus.report.axes import Axis, tick_label
-from saltus.report.compare_effects import MetricEffect
+from saltus.report.comparison.effects import MetricEffect
 from saltus.report.markup import Markup, tag
 from saltus.report.names import title_of
 from saltus.report.publication import SETTINGS, SUFFIXES

@@ -13,11 +13,11 @@ from pathlib import Path
 from saltus.errors import SaltusError, unknown
 from saltus.report import files
 from saltus.report.axes import NAMED_MARKS
-from saltus.report.compare_differences import differences, experiment_of
-from saltus.report.compare_effects import MetricEffect, effects_of, one_clock, shared_series
-from saltus.report.compare_forest import Forest, forest_of, write_forest
-from saltus.report.compare_groups import groups_of_sides, notes_of, sides_of
-from saltus.report.compare_leaps import LeapComparison, leaps_of
+from saltus.report.comparison.differences import differences, experiment_of
+from saltus.report.comparison.effects import MetricEffect, effects_of, one_clock, shared_series
+from saltus.report.comparison.forest import Forest, forest_of, write_forest
+from saltus.report.comparison.groups import groups_of_sides, notes_of, sides_of
+from saltus.report.comparison.leaps import LeapComparison, leaps_of
 from saltus.report.compose import caption
 from saltus.report.detected import leap_mark
 from saltus.report.figure import Figure, Panel
@@ -27,7 +27,7 @@ from saltus.report.parts import families_of
 from saltus.report.text import slug
 from saltus.transitions.transition import Direction
 
-__all__ = ["Comparison", "compare", "groups_of_sides", "sides_of", "write_figures", "write_page"]
+__all__ = ["Comparison", "compare", "groups_of_sides", "sides_of", "write_figures"]
 
 LOSS = "loss/train"
 SUFFIXES = (".svg", ".pdf", ".png")
@@ -112,14 +112,6 @@ def compare(
         notes,
         at_end,
     )
-
-
-def write_page(comparison: Comparison, path: Path, command: str) -> Path:
-    """One self-contained HTML file; `command` is the line that makes it again."""
-    from saltus.report.compare_page import comparison_page
-    from saltus.report.save import save
-
-    return save(path, comparison_page(comparison, command).encode())
 
 
 def write_figures(comparison: Comparison, folder: Path) -> list[FigureFiles]:
