@@ -1,7 +1,7 @@
 """Comparing arms: the log-rank test by hand, against lifelines and by every relabelling."""
 
 from itertools import permutations
-from math import inf, isnan
+from math import comb, inf, isnan
 
 import lifelines.statistics
 import numpy as np
@@ -37,8 +37,8 @@ SEEDS = st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=2, max_si
 )
 
 
-def by_hand(a, b):
-    """Mantel's statistic, one table for each leap time."""
+def by_hand(a, b, standardised=True):
+    """Mantel's statistic, one table for each leap time; or (observed - expected)^2 alone."""
     apart = variance = 0.0
     for time in sorted({*a.times[a.happened], *b.times[b.happened]}):
         first, second = (a.times >= time).sum(), (b.times >= time).sum()
@@ -47,6 +47,8 @@ def by_hand(a, b):
         apart += here - leaps * first / left
         if left > 1:
             variance += leaps * first * second * (left - leaps) / (left**2 * (left - 1))
+    if not standardised:
+        return apart**2
     return apart**2 / variance if variance > 1e-12 else 0.0
 
 
@@ -89,10 +91,11 @@ def test_the_exact_p_tries_every_relabelling(a, b):
     if a.count + b.count > 6:
         return
     both = np.concatenate([a.times, b.times]), np.concatenate([a.happened, b.happened])
-    observed, values = by_hand(a, b), []
+    observed, values = by_hand(a, b, False), []
     for order in permutations(range(a.count + b.count)):
         first, second = list(order[: a.count]), list(order[a.count :])
-        values.append(by_hand(*(Times(both[0][part], both[1][part]) for part in (first, second))))
+        arms = (Times(both[0][part], both[1][part]) for part in (first, second))
+        values.append(by_hand(*arms, False))
     found = log_rank(a, b)
     assert found.enumerated
     assert found.exact == pytest.approx(np.mean(np.array(values) >= observed - 1e-9))
@@ -101,6 +104,13 @@ def test_the_exact_p_tries_every_relabelling(a, b):
 def test_four_against_four_cannot_be_surer_than_two_in_seventy():
     found = log_rank(times([1, 2, 3, 4]), times([5, 6, 7, 8]))
     assert found.exact == pytest.approx(2 / 70) and found.p < 0.01
+
+
+def test_a_small_arm_that_leaps_after_all_others_is_as_sure_as_can_be():
+    """Only one of the relabellings tears the arms further apart or as far."""
+    early, late = times(range(1, 21)), times([30, 31, 32, 33])
+    assert log_rank(early, late).exact == pytest.approx(1 / comb(24, 4))
+    assert log_rank(late, early).exact == log_rank(early, late).exact
 
 
 @given(a=SEEDS, b=SEEDS, order=st.randoms(use_true_random=False))

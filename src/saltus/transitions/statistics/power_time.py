@@ -142,15 +142,16 @@ def _p_values(
     pooled = np.concatenate([one, other], axis=1)
     labels = np.argsort(pooled, axis=1) >= one.shape[1]
     leaps = (pooled <= budget).sum(axis=1)
-    statistics = _after_each_leap(labels)
+    many = pooled.shape[1] > SMALL
+    statistics = _after_each_leap(labels, standardised=many)
     mine = np.take_along_axis(statistics, np.maximum(leaps - 1, 0)[:, None], axis=1)[:, 0]
     mine = np.where(leaps > 0, mine, 0.0)
-    if pooled.shape[1] > SMALL:
+    if many:
         from scipy.stats import chi2
 
         return chi2.sf(mine, 1)
     relabelled, everything = relabellings([one.shape[1], other.shape[1]])
-    reference = np.sort(_after_each_leap(relabelled.astype(bool)), axis=0)
+    reference = np.sort(_after_each_leap(relabelled.astype(bool), standardised=False), axis=0)
     more = 0 if everything else 1
     found = np.ones(len(mine))
     for amount in np.unique(leaps[leaps > 0]):
@@ -160,17 +161,18 @@ def _p_values(
     return found
 
 
-def _after_each_leap(
-    labels: np.ndarray,
-) -> Float[np.ndarray, "labelling leap"]:
+def _after_each_leap(labels: np.ndarray, standardised: bool) -> Float[np.ndarray, "labelling leap"]:
     """The log-rank statistic if only the first k + 1 seeds in order of time have leapt.
 
-    `labels` says of each seed in that order whether it belongs to the second arm.
+    `labels` says of each seed in that order whether it belongs to the second arm. Standardised it
+    is chi-square, else (observed - expected)^2, which is compared over relabellings.
     """
     count = labels.shape[1]
     left = np.arange(count, 0, -1)
     part = labels[:, ::-1].cumsum(axis=1)[:, ::-1] / left
     apart = (labels - part).cumsum(axis=1)
+    if not standardised:
+        return apart**2
     variance = (part * (1 - part)).cumsum(axis=1)
     safe = np.where(variance > 1e-12, variance, 1.0)
     return np.where(variance > 1e-12, apart**2 / safe, 0.0)
