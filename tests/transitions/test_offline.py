@@ -1,5 +1,6 @@
 """The detector on series whose answer is known: closed forms, invariances, and what is no leap."""
 
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -224,3 +225,9 @@ def test_what_does_not_fit_gets_one_line(arguments, message):
     with pytest.raises(SaltusError) as caught:
         checked(*(*arguments, "down")[:3])
     assert str(caught.value) == message
+
+
+def test_without_scipy_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    with pytest.raises(SaltusError, match=r"^finding leaps needs `pip install saltus\[studies\]`$"):
+        find(AT, noise(0))

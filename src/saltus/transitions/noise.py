@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from saltus.errors import SaltusError
+
 SIGMA = 1.4826  # of a normal variable: its median absolute deviation is 0.6745 of it
 MEDIAN = 1.2533  # standard error of a median of normal variables, in those of a mean
 
@@ -24,14 +26,17 @@ def spread(series: Float[ndarray, " point"]) -> float:
 def block_medians(series: Float[ndarray, " point"], block: int) -> Float[ndarray, " place"]:
     """The median of the `block` points from each place on; len(series) - block + 1 of them.
 
-    Of an even number of points it is the upper one of the two in the middle.
+    Of an even number of points it is the upper one of the two in the middle. Raises SaltusError
+    where there is no scipy.
     """
     if block == 1:
         return series.copy()
     if block == 2:
         return (series[1:] + series[:-1]) / 2
-    from scipy.ndimage import median_filter  # its time hardly grows with the block
-
+    try:
+        from scipy.ndimage import median_filter  # its time hardly grows with the block
+    except ImportError as error:  # the base install does not have it
+        raise SaltusError("finding leaps needs `pip install saltus[studies]`") from error
     half = block // 2  # the filter's window reaches this far to the left of its place
     return median_filter(series, block, mode="nearest")[half : half + len(series) - block + 1]
 
