@@ -137,9 +137,12 @@ def _train_all(
                 path, how = found or (create(experiment, folder), "new")
                 label = f"{study.name}/{arm}"
                 jobs.append(threads.submit(_train, arm, label, path, how, watcher, pool))
-            for job in wait(jobs, return_when=FIRST_EXCEPTION).done:
-                job.result()
-            return [job.result() for job in jobs]
+            while True:  # in pieces: Ctrl-C is heard, whichever thread the system gave it to
+                done, left = wait(jobs, timeout=0.5, return_when=FIRST_EXCEPTION)
+                for job in done:
+                    job.result()
+                if not left:
+                    return [job.result() for job in jobs]
         except BaseException:  # Ctrl-C among others: what runs is stopped, what waits never starts
             for job in jobs:
                 job.cancel()
