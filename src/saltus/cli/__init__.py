@@ -18,9 +18,11 @@ from io import TextIOWrapper
 
 from saltus.errors import SaltusError
 
+SCIENCE = ("scipy", "sklearn", "lifelines", "ruptures", "cvxpy")
 EXTRAS = {
-    "studies": ("typer", "rich", "duckdb", "pyarrow", "scipy", "lifelines", "ruptures"),
+    "studies": ("typer", "rich", "duckdb", "pyarrow", *SCIENCE),
     "report": ("matplotlib",),
+    "llm": ("transformers",),
 }
 INTERRUPTED = 130
 

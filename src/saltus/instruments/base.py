@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from torch import Tensor
 
 from saltus.models.base import Model
+from saltus.models.sites import Edit
 from saltus.parts import Part, Record
 from saltus.tasks.base import Batch, Task
 
@@ -65,6 +66,38 @@ class Needs(NamedTuple):
     initial: bool = False  # the parameters at step 0 as well, and the same sites under them
     training: bool = False  # the batch is this step's training batch, not an evaluation batch
     task: Task | None = None  # whose evaluation batch it is, if not the experiment's
+    samples: int | None = None  # of the evaluation batch; the experiment's number if not given
+    donor: bool = False  # the parameters of another checkpoint, to take some of
+
+    @property
+    def look(self) -> bool:
+        """Whether a batch must be drawn at all."""
+        forward = bool(self.sites) or self.outputs or self.generated
+        return forward or self.sample_gradients > 0 or self.training
+
+
+class Pass(NamedTuple):
+    """One forward pass: what came out, and the sites that were asked for."""
+
+    outputs: Tensor
+    sites: Mapping[str, Tensor]
+
+
+@runtime_checkable
+class Passes(Protocol):
+    """Runs the model again: on other inputs, with sites overwritten, with other parameters.
+
+    Interventions that are in force act first, `edits` (pattern of sites -> functions) after them.
+    """
+
+    def __call__(
+        self,
+        inputs: Tensor,
+        *,
+        edits: Mapping[str, tuple[Edit, ...]] | None = None,
+        capture: Sequence[str] = (),
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> Pass: ...
 
 
 @dataclass(frozen=True)
@@ -87,14 +120,21 @@ class Reading:
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
     generated: Tensor | None = None  # [batch, answer]
     sample_gradients: Mapping[str, Tensor] = field(default_factory=dict)  # [sample, *shape]
+    donor: Mapping[str, Tensor] = field(default_factory=dict)  # parameters of another checkpoint
+    run: Passes | None = None  # for stacked instruments
 
 
 class Instrument(Part):
     """Named scalars or arrays of one model; the engine maps `read` over the ensemble.
 
     `read` is mapped by `torch.func.vmap`: no branch on tensor values, no `.item()`.
+
+    An instrument that runs the model again is `stacked`: its `read` is called once, every tensor
+    of the reading leads with a member axis (or with none, for a single model), and so must every
+    result; it counts axes from the end, and `reading.run` takes stacked inputs and parameters.
     """
 
+    stacked: ClassVar[bool] = False
     cadence: AnyCadence = Cadence(every=10)
 
     def needs(self, task: Task) -> Needs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from jaxtyping import Bool, Float
 from pydantic import BeforeValidator, SerializeAsAny
@@ -15,6 +15,14 @@ from saltus.random import Draws
 
 Batch = Mapping[str, Tensor]
 Apply = Callable[[Tensor], Tensor]
+
+
+class Planted(NamedTuple):
+    """A batch into which a value was written."""
+
+    batch: Batch
+    where: Bool[Tensor, "*batch position"]  # the outputs that would give it back
+    value: float
 
 
 class Task(Part):
@@ -65,6 +73,45 @@ class Task(Part):
     def attended(self, layer: int = 0) -> Bool[Tensor, "query key"] | None:
         """The oracle's attention set: True where a query needs a key. None where unknown."""
         return None
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """(rows, columns) where position k stands for the cell (k // columns, k % columns)."""
+        return None
+
+    @property
+    def steady(self) -> bool:
+        """Whether every step's batch has the same shape; members of other tasks run one by one."""
+        return True
+
+    def state_groups(self) -> tuple[tuple[int, ...], ...] | None:
+        """Positions whose states are compared with each other, group by group, where the paper of
+        the task says which. None: all answers but the first."""
+        return None
+
+    def token_values(self) -> Float[Tensor, " vocabulary"] | None:
+        """The number that each token stands for, NaN for one that stands for none."""
+        return None
+
+    def planted(self, batch: Batch, value: float) -> Planted | None:
+        """The batch with `value` written where a model that copies would give it back."""
+        return None
+
+    def copy_error(
+        self, outputs: Float[Tensor, "*batch position output"], planted: Planted
+    ) -> Float[Tensor, "*batch position"]:
+        """How far each output is from the planted value: squared error, or 0 / 1 for tokens."""
+        raise NotImplementedError(type(self).__name__)
+
+    def corrupted(self, batch: Batch) -> Batch:
+        """A twin of the batch, sample by sample, whose right answers differ: what activations are
+        patched into. By default each sample's twin is the next one of the batch."""
+        axis = batch["inputs"].ndim - 2  # of samples, whatever lies before and behind
+        return {name: value.roll(1, axis) for name, value in batch.items()}
+
+    def probe_targets(self, batch: Batch) -> dict[str, Float[Tensor, "*batch position feature"]]:
+        """What a probe of the hidden states may look for, by name."""
+        return {}
 
     def levels(self) -> dict[str, float]:
         """Closed forms of loss levels, e.g. {"plateau": 2.628, "floor": 1.2997}."""

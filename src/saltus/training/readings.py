@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from saltus.errors import SaltusError
-from saltus.instruments.base import Instrument, Needs, Reading
+from saltus.instruments.base import Instrument, Needs, Pass, Passes, Reading
+from saltus.models.sites import Edit, Tape
 from saltus.tasks.base import Batch, Task
 from saltus.training.ensemble import Ensemble
 
@@ -26,20 +27,32 @@ class State(NamedTuple):
     rows: Sequence[int] | None  # which members; None: all
     parameters: Mapping[str, Tensor]  # [row, ...]
     gradients: Mapping[str, Tensor]  # [row, ...]
+    donor: Mapping[str, Tensor] = {}  # [row, ...], of another checkpoint
 
 
-def measure(ensemble: Ensemble, instruments: Sequence[Instrument], step: int) -> dict[str, Tensor]:
+def measure(
+    ensemble: Ensemble,
+    instruments: Sequence[Instrument],
+    step: int,
+    donor: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
     """All results at a step, {name: [members, *shape]}.
 
     Instruments that need gradients read `ensemble.gradients`, the training gradient of this step:
-    call `ensemble.differentiate(step)` first.
+    call `ensemble.differentiate(step)` first. `donor` holds the parameters of another checkpoint,
+    which some analyses mix in.
     """
     results: dict[str, Tensor] = {}
-    now = State(None, ensemble.parameters, ensemble.gradients)
+    now = State(None, ensemble.parameters, ensemble.gradients, donor or {})
     for instrument, shared in observations(ensemble, instruments, step, now):
-        found = _map(instrument, instrument.read, ensemble, shared)
+        if instrument.needs(ensemble.task).donor and not donor:
+            raise SaltusError(
+                f"instruments: {instrument.kind} mixes two checkpoints: read it afterwards, with "
+                "saltus look --donor"
+            )
+        found = _map(instrument, instrument.read, ensemble, step, shared)
         if instrument.has_events:
-            signals = _map(instrument, instrument.events, ensemble, shared)
+            signals = _map(instrument, instrument.events, ensemble, step, shared)
             found |= {f"signal/{name}": value for name, value in signals.items()}
         if twice := sorted(results.keys() & found.keys()):
             raise SaltusError(f"instruments: two of them give '{twice[0]}'; keep one")
@@ -52,7 +65,7 @@ def signals(ensemble: Ensemble, state: State) -> dict[str, Tensor]:
     watching = [part for part in ensemble.experiment.instruments if part.has_events]
     results: dict[str, Tensor] = {}
     for instrument, shared in observations(ensemble, watching, 0, state):
-        results |= _map(instrument, instrument.events, ensemble, shared)
+        results |= _map(instrument, instrument.events, ensemble, 0, shared)
     return results
 
 
@@ -61,7 +74,7 @@ def observations(
 ) -> list[tuple[Instrument, dict[str, object]]]:
     """Each instrument with what it will see; those on the same batch share one forward pass."""
     wanted = [part.needs(ensemble.task) for part in instruments]
-    batches = [(needs.training, needs.task) for needs in wanted]
+    batches = [(needs.training, needs.task, needs.samples) for needs in wanted]
     shared = {
         batch: observe(
             ensemble,
@@ -78,16 +91,18 @@ def observe(ensemble: Ensemble, needs: Needs, step: int, state: State) -> dict[s
     """What the instruments asked for, stacked over members."""
     task, parameters, rows = needs.task or ensemble.task, state.parameters, state.rows
     shared: dict[str, object] = {"parameters": dict(parameters), "gradients": {}}
+    if needs.donor:
+        shared["donor"] = dict(state.donor)
     if needs.gradients:
         shared["gradients"] = dict(state.gradients)
     if needs.initial:
         shared["initial"] = _of(rows, ensemble.initial)
-    if needs._replace(gradients=False, initial=False, task=None) == Needs():
+    if not needs.look:
         return shared
     if needs.training:
         batch = _of(rows, ensemble.training_batch(step))
     else:
-        size = ensemble.experiment.evaluation_batch
+        size = needs.samples or ensemble.experiment.evaluation_batch
         batch = _of(rows, ensemble.draw("evaluation", step, size, task))
     shared["batch"] = batch
     with torch.no_grad(), ensemble.autocast():
@@ -148,16 +163,44 @@ def _map(
     instrument: Instrument,
     look: Callable[[Reading], dict[str, Tensor]],
     ensemble: Ensemble,
+    step: int,
     shared: Mapping[str, object],
 ) -> dict[str, Tensor]:
     task = instrument.needs(ensemble.task).task or ensemble.task
     model = ensemble.experiment.model
+    if instrument.stacked:
+        run = _passes(ensemble, step)
+        with torch.no_grad():
+            return look(Reading(task=task, model=model, run=run, **shared))  # type: ignore[arg-type]
 
     def one(own: dict[str, object]) -> dict[str, Tensor]:
         return look(Reading(task=task, model=model, **own))  # type: ignore[arg-type]
 
     with torch.no_grad():
         return vmap(one)(dict(shared))
+
+
+def _passes(ensemble: Ensemble, step: int) -> Passes:
+    """The ensemble's forward pass as stacked instruments may call it."""
+
+    def run(
+        inputs: Tensor,
+        *,
+        edits: Mapping[str, tuple[Edit, ...]] | None = None,
+        capture: Sequence[str] = (),
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> Pass:
+        in_force = ensemble.tape(step, capture).edits
+        every = {**in_force}
+        for site, more in (edits or {}).items():
+            every[site] = (*every.get(site, ()), *more)
+        tape = Tape(capture, every)
+        chosen = ensemble.parameters if parameters is None else parameters
+        with torch.no_grad(), ensemble.autocast():
+            outputs = ensemble.lifted(chosen, inputs, tape).to(ensemble.dtype)
+        return Pass(outputs, tape.values)
+
+    return run
 
 
 def _union(needs: Iterable[Needs]) -> Needs:
@@ -169,6 +212,8 @@ def _union(needs: Iterable[Needs]) -> Needs:
         generated=any(need.generated for need in every),
         sample_gradients=max(need.sample_gradients for need in every),
         initial=any(need.initial for need in every),
-        training=every[0].training,  # those who share a batch agree in these two
+        training=every[0].training,  # those who share a batch agree in these three
         task=every[0].task,
+        samples=every[0].samples,
+        donor=any(need.donor for need in every),
     )

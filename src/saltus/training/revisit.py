@@ -1,0 +1,95 @@
+"""Reading a run afterwards: the same instruments, on the checkpoints it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy import ndarray
+
+from saltus.errors import FieldProblem, SaltusError
+from saltus.experiment import Experiment, Member
+from saltus.instruments.base import Instrument
+from saltus.runs import Run, open_run
+from saltus.training.ensemble import Ensemble
+from saltus.training.plan import plan
+from saltus.training.readings import measure
+
+Parameters = Mapping[str, ndarray]  # [members, *shape]
+
+
+def revisit(
+    run: Run | str | Path,
+    instruments: Sequence[Instrument],
+    step: int | None = None,
+    donor: Parameters | None = None,
+) -> dict[str, ndarray]:
+    """What the instruments say of a run's checkpoint, {name: [members, *shape]}, in run order.
+
+    `step` is one of `run.checkpoints()`, the last if not given. The samples are those that a
+    reading at that step in training would see, so that a live reading is met bit for bit.
+    `donor` holds the parameters that analyses of two checkpoints mix in, such as
+    `run.checkpoint(4000)`. Raises SaltusError where there is no such checkpoint, where an
+    instrument does not fit the task, and where the donor has another architecture.
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    experiment = experiment_of(run).model_copy(update={"instruments": tuple(instruments)})
+    steps = run.checkpoints()
+    at = step if step is not None or not steps else steps[-1]
+    own = run.checkpoint(at)
+    assert at is not None  # `checkpoint` would have complained
+    return read_states(experiment, experiment.members(), own, at, donor)
+
+
+def read_states(
+    experiment: Experiment,
+    members: Sequence[Member],
+    parameters: Parameters,
+    step: int,
+    donor: Parameters | None = None,
+) -> dict[str, ndarray]:
+    """The experiment's instruments on given parameters of some of its members, at a step."""
+    instruments = experiment.instruments
+    for instrument in instruments:
+        try:
+            instrument.check(experiment.task)
+        except (ValueError, FieldProblem) as error:
+            raise SaltusError(f"instrument {instrument.kind}: {error}") from None
+    alone = tuple(each for each in instruments if not each.needs(experiment.task).donor)
+    probe = experiment.model_copy(update={"instruments": alone})
+    together = max(len(shard) for shard in plan(probe).shards)
+    found: list[dict[str, ndarray]] = []
+    for first in range(0, len(members), together):
+        rows = slice(first, first + together)
+        ensemble = Ensemble(members[rows], initialise=False)
+        _load(ensemble.parameters, parameters, rows, "checkpoint")
+        given = None
+        if donor is not None:
+            given = {name: torch.zeros_like(value) for name, value in ensemble.parameters.items()}
+            _load(given, donor, rows, "donor")
+        if any(part.needs(experiment.task).gradients for part in instruments):
+            ensemble.differentiate(step)
+        values = measure(ensemble, instruments, step, given)
+        found.append({name: value.detach().cpu().numpy() for name, value in values.items()})
+    return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+
+
+def experiment_of(run: Run) -> Experiment:
+    """The experiment that a run is of."""
+    return Experiment.of(run.experiment, str(run.path / "experiment.yaml"))
+
+
+@torch.no_grad()
+def _load(own: Mapping[str, torch.Tensor], given: Parameters, rows: slice, what: str) -> None:
+    if missing := sorted(own.keys() - given.keys()):
+        raise SaltusError(f"{what}: it has no parameter {missing[0]}: another architecture")
+    for name, value in own.items():
+        new = given[name][rows]
+        if new.shape != value.shape:
+            raise SaltusError(
+                f"{what}: {name} has shape {list(new.shape)}, this model needs "
+                f"{list(value.shape)}: another architecture, or other seeds"
+            )
+        value.copy_(torch.from_numpy(np.ascontiguousarray(new)))
