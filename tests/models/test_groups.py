@@ -1,8 +1,14 @@
 """Named parameter groups: one vocabulary, and one line for a name that is not in it."""
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from saltus.errors import SaltusError
+from saltus.interventions.freeze import Freeze
+from saltus.interventions.transplant import Transplant
 from saltus.models import Interface, group_of, select
 from saltus.models.transformer import Decoder
 
@@ -45,6 +51,12 @@ def test_every_parameter_of_the_decoder_has_a_group():
         (["*.bias", "mlp"], lambda n: n.endswith("bias") or ".mlp." in n),
         (["*"], lambda n: True),
         ([], lambda n: False),
+        (["!attention"], lambda n: ".attention." not in n),
+        (["!*attention*"], lambda n: "attention" not in n),
+        (["attention", "!attention.output"], lambda n: group_of(n).endswith(("qk", "value"))),
+        (["!attention.output", "attention"], lambda n: group_of(n).endswith(("qk", "value"))),
+        (["!attention", "!norm"], lambda n: not group_of(n).startswith(("attention", "norm"))),
+        (["mlp", "readout", "!*.bias"], lambda n: group_of(n) in ("mlp", "readout") and "w" in n),
     ],
     ids=lambda value: str(value) if isinstance(value, list) else "chosen",
 )
@@ -55,6 +67,47 @@ def test_patterns_select_groups_heads_of_groups_and_names(patterns, chosen):
 def test_the_order_is_that_of_the_names_and_nothing_is_chosen_twice():
     chosen = select(NAMES, ["readout", "mlp", "*"])
     assert chosen == NAMES
+
+
+@given(st.lists(st.sampled_from(sorted(set(GROUPS.values()) - {"other"})), min_size=1))
+def test_what_is_selected_and_what_is_left_when_it_is_excluded_are_all(groups):
+    """Patterns and the same patterns excluded split the parameters."""
+    own = select(NAMES, groups)
+    excluded = [f"!{group}" for group in groups]
+    if len(own) == len(NAMES):
+        with pytest.raises(SaltusError, match="together select none"):
+            select(NAMES, excluded)
+    else:
+        assert sorted(own + select(NAMES, excluded)) == sorted(NAMES)
+
+
+@given(st.lists(st.text(alphabet="!*?[]abmlptoken.", max_size=8), max_size=4))
+def test_whatever_is_written_gives_parameters_or_one_line(patterns):
+    try:
+        chosen = select(NAMES, patterns)
+    except SaltusError as error:
+        assert "\n" not in str(error) and str(error).startswith("parameters: ")
+    else:
+        assert chosen == [name for name in NAMES if name in chosen]
+
+
+def test_patterns_that_leave_nothing_are_refused_in_one_line():
+    with pytest.raises(SaltusError) as caught:
+        select(NAMES, ["mlp", "!mlp"])
+    assert str(caught.value) == "parameters: mlp, !mlp together select none"
+
+
+def test_freezing_takes_exclusions():
+    frozen = Freeze(groups=("!attention",)).frozen(NAMES, 0)
+    assert frozen == [name for name in NAMES if ".attention." not in name]
+
+
+def test_transplanting_takes_exclusions(tmp_path):
+    save_file({name: torch.ones(2) for name in NAMES}, tmp_path / "donor.safetensors")
+    graft = Transplant(source=tmp_path / "donor.safetensors", groups=("!attention", "!readout"))
+    found = graft.initialise({name: torch.zeros(2) for name in NAMES})
+    kept = {name for name, value in found.items() if not value.any()}
+    assert kept == {n for n in NAMES if ".attention." in n or n.startswith("readout")}
 
 
 def test_a_group_is_no_prefix_of_letters():
