@@ -64,9 +64,9 @@ def test_another_task_is_evaluated_under_another_name(words):
     assert found.keys() == {f"unseen/{name}" for name in metrics} | {"unseen/loss"}
 
 
-def test_another_task_must_have_the_same_interface(task, words):
-    instrument = Evaluation(task=task.model_copy(update={"length": 7}))
-    with pytest.raises(ValueError, match=r"task moving-window-sum has interface \(8, 14, 8\), "):
+def test_another_task_must_have_the_same_tokens_and_outputs(task, words):
+    instrument = Evaluation(task=task.model_copy(update={"modulus": 9}))
+    with pytest.raises(ValueError, match=r"task moving-window-sum has 10 tokens and 10 outputs, "):
         instrument.check(task)
     with pytest.raises(SaltusError) as caught:
         Experiment.of(
@@ -79,8 +79,8 @@ def test_another_task_must_have_the_same_interface(task, words):
             }
         )
     assert str(caught.value) == (
-        "experiment: instruments.0 (evaluation): task word-cooccurrence has interface (16, 4, 1), "
-        "the experiment's (8, 12, 8)"
+        "experiment: instruments.0 (evaluation): task word-cooccurrence has 16 tokens and 1 "
+        "outputs, the experiment's 8 and 8"
     )
 
 

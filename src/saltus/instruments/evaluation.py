@@ -20,28 +20,39 @@ class Evaluation(Instrument):
     - `evaluation/accuracy`, where the task writes answers: the fraction of answer tokens that are
       right when the model decodes greedily after the prompt (2506.13688, section 7 of our spec);
     - `evaluation/accuracy-first`: the same for the first answer token alone. When it is near 1
-      while `accuracy` is low, the model has the paper's partial solution.
+      while `accuracy` is low, the model has the paper's partial solution;
+    - `evaluation/accuracy-<part>`: of the parts of an answer that the task tells apart.
 
-    `generate: false` leaves out the last two, which cost one forward pass per answer token.
-    `task` evaluates on the samples of another task with the same interface, such as another
-    distribution; `label` then takes the place of `evaluation` in the names.
+    `generate: false` leaves out the last three, which cost one forward pass per answer token.
+    `task` evaluates on the samples of another task with the same tokens and outputs, such as
+    another distribution or size; `label` then takes the place of `evaluation` in the names.
+    `samples` is the number of them, the experiment's `evaluation_batch` if not given.
     """
 
     kind: Literal["evaluation"] = "evaluation"
     generate: bool = True
     task: AnyTask | None = None
     label: str = Field(default="evaluation", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    samples: int | None = Field(default=None, ge=1)
     cadence: AnyCadence = Cadence(every=1000)  # the model writes: many forward passes
 
     def needs(self, task: Task) -> Needs:
         own = self.task or task
-        return Needs(outputs=True, generated=self.generate and writes(own), task=self.task)
+        return Needs(
+            outputs=True,
+            generated=self.generate and writes(own),
+            task=self.task,
+            samples=self.samples,
+        )
 
     def check(self, task: Task) -> None:
-        if self.task is not None and self.task.interface != task.interface:
+        if self.task is None:
+            return
+        given, own = self.task.interface, task.interface
+        if (given.vocabulary, given.outputs) != (own.vocabulary, own.outputs):
             raise ValueError(
-                f"task {self.task.kind} has interface {tuple(self.task.interface)}, "
-                f"the experiment's {tuple(task.interface)}"
+                f"task {self.task.kind} has {given.vocabulary} tokens and {given.outputs} outputs, "
+                f"the experiment's {own.vocabulary} and {own.outputs}"
             )
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
@@ -56,6 +67,9 @@ class Evaluation(Instrument):
             right = accuracies(reading.generated, right_answer(reading.task, reading.batch))
             results[f"{label}/accuracy"] = right.mean()
             results[f"{label}/accuracy-first"] = right[0]
+            hits = reading.generated == right_answer(reading.task, reading.batch)
+            for name, part in reading.task.answer_parts(reading.batch).items():
+                results[f"{label}/accuracy-{name}"] = (hits & part).sum() / part.sum()
         return results
 
 

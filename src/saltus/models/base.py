@@ -72,6 +72,10 @@ class Model(Part):
         """The same in a module that `build` gave, for laws that depend on the task's sizes."""
         return self.start(name)
 
+    def silent_row(self, name: str) -> int | None:
+        """The row of a parameter that starts at zero and stays there, if there is one."""
+        return None
+
 
 AnyModel = Annotated[SerializeAsAny[Model], BeforeValidator(Model.parse)]
 
@@ -94,6 +98,8 @@ def initial_parameters(
             if scale:
                 draws = Draws(seed, f"initialisation/{name}", **where)
                 value = value + _drawn(law, draws, parameter.shape) * scale
+            if (row := model.silent_row(name)) is not None:
+                value[row] = 0.0
             values[name] = value
     return values
 

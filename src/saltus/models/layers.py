@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saltus.errors import SaltusError
+
 
 class Linear(nn.Module):
     """x W^T + b over the last axis; `weight` is [out, in] or [members, out, in]."""
@@ -46,13 +48,23 @@ class LayerNorm(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Rows of a table, `weight` [entries, width] or [members, entries, width]."""
+    """Rows of a table, `weight` [entries, width] or [members, entries, width].
 
-    def __init__(self, entries: int, width: int) -> None:
+    The entry `silent`, if there is one, is the zero vector and never learns.
+    """
+
+    def __init__(self, entries: int, width: int, silent: int | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(entries, width))
+        self.silent = silent
 
     def forward(self, index: Tensor) -> Tensor:
+        found = self.rows(index)
+        if self.silent is None:
+            return found
+        return found.masked_fill((index == self.silent).unsqueeze(-1), 0.0)
+
+    def rows(self, index: Tensor) -> Tensor:
         if self.weight.ndim == 2:
             return F.embedding(index, self.weight)
         # One table of all members: member k's rows start at k * entries.
@@ -70,6 +82,11 @@ class Positions(nn.Module):
         self.weight = nn.Parameter(torch.empty(length, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-2] > self.weight.shape[-2]:
+            raise SaltusError(
+                f"an input of {x.shape[-2]} positions is longer than the model's table of "
+                f"{self.weight.shape[-2]}; allowed: model.positions of at least that many"
+            )
         rows = self.weight[..., : x.shape[-2], :]
         return x + (rows if rows.ndim == 2 else spread(rows, x))
 

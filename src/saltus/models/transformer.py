@@ -16,17 +16,13 @@ from saltus.models.mlp import Activation, Mlp
 from saltus.models.sites import SILENT, Tape
 
 
-class Decoder(Model):
-    """A GPT: causal blocks, learned positions, final LayerNorm (pre-norm), untied readout.
-
-    With depth 1, heads 1, width 256 and linear attention this is the loss-plateau paper's model
-    (2506.13688; sections 3.3 and 7.1 of our spec; 807,936 parameters on moving-window sum).
-    Every Linear and Embedding starts at N(0, 0.02^2), the two output projections of a block at
-    N(0, (0.02 / sqrt(2 depth))^2), biases at 0, LayerNorm at (1, 0).
-    """
+class Blocks(Model):
+    """What every transformer of ours has; `Decoder` and `Encoder` say how they are put together."""
 
     stackable: ClassVar[bool] = True
-    kind: Literal["decoder"] = "decoder"
+    epsilon: ClassVar[float] = 1e-5  # of LayerNorm
+    embedding_norm: ClassVar[bool] = False
+    readout_bias: ClassVar[bool] = False
     depth: int = Field(default=1, ge=1)
     heads: int = Field(default=1, ge=1)
     width: int = Field(default=256, ge=1)
@@ -39,7 +35,7 @@ class Decoder(Model):
     causal: bool = True
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> Decoder:
+    def _heads_divide_width(self) -> Blocks:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         return self
@@ -48,17 +44,16 @@ class Decoder(Model):
     def is_causal(self) -> bool:
         return self.causal
 
+    @property
+    def silent_token(self) -> int | None:
+        """The token whose embedding is the zero vector and never learns."""
+        return None
+
+    def silent_row(self, name: str) -> int | None:
+        return self.silent_token if name == "token.weight" else None
+
     def build(self, interface: Interface) -> nn.Module:
         return Transformer(self, interface)
-
-    def start(self, name: str) -> Start:
-        if name.endswith("bias"):
-            return Start(0.0)
-        if "norm" in name:
-            return Start(0.0, mean=1.0)
-        if name.endswith(("attention.output.weight", "mlp.output.weight")):
-            return Start(self.initial_deviation / (2 * self.depth) ** 0.5)
-        return Start(self.initial_deviation)
 
     def conserved(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Per block: `qk` and `vo` [head, d, d], and `relu` [hidden] for that activation.
@@ -86,6 +81,27 @@ class Decoder(Model):
         return found
 
 
+class Decoder(Blocks):
+    """A GPT: causal blocks, learned positions, final LayerNorm (pre-norm), untied readout.
+
+    With depth 1, heads 1, width 256 and linear attention this is the loss-plateau paper's model
+    (2506.13688; sections 3.3 and 7.1 of our spec; 807,936 parameters on moving-window sum).
+    Every Linear and Embedding starts at N(0, 0.02^2), the two output projections of a block at
+    N(0, (0.02 / sqrt(2 depth))^2), biases at 0, LayerNorm at (1, 0).
+    """
+
+    kind: Literal["decoder"] = "decoder"
+
+    def start(self, name: str) -> Start:
+        if name.endswith("bias"):
+            return Start(0.0)
+        if "norm" in name:
+            return Start(0.0, mean=1.0)
+        if name.endswith(("attention.output.weight", "mlp.output.weight")):
+            return Start(self.initial_deviation / (2 * self.depth) ** 0.5)
+        return Start(self.initial_deviation)
+
+
 def _with_bias(parameters: Mapping[str, Tensor], name: str) -> Tensor:
     """[out, in + 1]: the bias as one more column."""
     weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
@@ -100,17 +116,22 @@ class Transformer(nn.Module):
     / `.output`, `blocks.i.mlp.output`, and `final` (what the readout reads).
     """
 
-    def __init__(self, config: Decoder, interface: Interface) -> None:
+    def __init__(self, config: Blocks, interface: Interface) -> None:
         super().__init__()
         width = config.width
-        self.token = Embedding(interface.vocabulary, width)
+        self.token = Embedding(interface.vocabulary, width, config.silent_token)
         self.position = Positions(config.positions or interface.positions, width)
+        self.embedding_norm = LayerNorm(width, config.epsilon) if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.final_norm = LayerNorm(width) if config.norm == "pre" else None
-        self.readout = Linear(width, interface.outputs, bias=False)
+        final = config.norm == "pre"
+        self.final_norm = LayerNorm(width, config.epsilon) if final else None
+        self.readout = Linear(width, interface.outputs, config.readout_bias)
 
     def forward(self, tokens: Tensor, tape: Tape = SILENT) -> Tensor:
-        x = tape("embedding", self.position(self.token(tokens)))
+        x = self.position(self.token(tokens))
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
+        x = tape("embedding", x)
         for index, block in enumerate(self.blocks):
             x = block(x, tape, f"blocks.{index}")
         if self.final_norm is not None:
@@ -121,12 +142,12 @@ class Transformer(nn.Module):
 class Block(nn.Module):
     """Attention and an MLP on a residual stream, LayerNorm before each or after each sum."""
 
-    def __init__(self, config: Decoder) -> None:
+    def __init__(self, config: Blocks) -> None:
         super().__init__()
         self.pre = config.norm == "pre"
-        self.attention_norm = LayerNorm(config.width)
+        self.attention_norm = LayerNorm(config.width, config.epsilon)
         self.attention = Attention(config.width, config.heads, config.causal, config.attention)
-        self.mlp_norm = LayerNorm(config.width)
+        self.mlp_norm = LayerNorm(config.width, config.epsilon)
         self.mlp = Mlp(config.width, config.hidden or 4 * config.width, config.activation)
 
     def forward(self, x: Tensor, tape: Tape, name: str) -> Tensor:

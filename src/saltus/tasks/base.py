@@ -66,6 +66,10 @@ class Task(Part):
         """
         return None
 
+    def answer_parts(self, batch: Batch) -> dict[str, Bool[Tensor, "*batch answer"]]:
+        """Parts of the answers that are told apart, by name: True where an answer token belongs."""
+        return {}
+
     def output_rows(self) -> slice | None:
         """The query positions whose outputs are the answer, for tasks that have such."""
         return None

@@ -40,7 +40,7 @@ def plan(experiment: Experiment) -> Plan:
     if count == 1:
         return Plan([[0]], 1)
     probe = single(experiment)
-    if on_cpu and not engine.compile and not is_separable(probe):
+    if not probe.task.steady or (on_cpu and not engine.compile and not is_separable(probe)):
         chunk = 1
     elif engine.chunk != "auto":
         chunk = engine.chunk
