@@ -1,0 +1,85 @@
+"""Copy check: does the model give back whatever stands in its input (2410.22244)?"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+from torch import Tensor
+
+from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
+from saltus.instruments.distance import mean_at, position_errors
+from saltus.tasks.base import AnyTask, Planted, Task
+
+NUMBERS = (0.44, -0.24)  # the paper's
+
+
+class CopyCheck(Instrument):
+    """A value v is written where a model that copies gives it back (section 6.1 of our spec): in
+    matrix completion, in the place of every masked entry. For each of `values`:
+
+    - `copy-check/replace-loss/<v>`: how far the outputs at those places are from v (squared
+      error, or 0 / 1 for tokens): small where the model copies;
+    - `copy-check/loss/<v>`: the task's loss, against the true targets;
+    - `copy-check/planted-loss/<v>`: the error against the true targets at those places alone; a
+      model that copies has Var(X) + (v - E X)^2;
+    - `copy-check/observed-loss/<v>`: the same at the observed positions, where there are such.
+
+    Where tokens stand for numbers, the values are the paper's 0.44 and -0.24 if not given, and
+    the batch as it is stands beside them as `mask`, compared with v = 0. Otherwise `values` are
+    token ids. `task` checks on the samples of another task, such as matrices without low rank;
+    `label` takes the place of `copy-check`.
+    """
+
+    stacked: ClassVar[bool] = True
+    kind: Literal["copy-check"] = "copy-check"
+    values: tuple[float, ...] | None = Field(default=None, min_length=1)
+    samples: int = Field(default=512, ge=1)
+    task: AnyTask | None = None
+    label: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "copy-check"
+    cadence: AnyCadence = Cadence(per_decade=10)
+
+    def needs(self, task: Task) -> Needs:
+        return Needs(outputs=True, samples=self.samples, task=self.task)
+
+    def check(self, task: Task) -> None:
+        own = self.task or task
+        given, wanted = own.interface, task.interface
+        if (given.vocabulary, given.outputs) != (wanted.vocabulary, wanted.outputs):
+            raise ValueError(
+                f"task {own.kind} has {given.vocabulary} tokens and {given.outputs} outputs, "
+                f"the experiment's {wanted.vocabulary} and {wanted.outputs}"
+            )
+        if type(own).planted is Task.planted:
+            raise ValueError(f"task {own.kind} does not say where a value could be written")
+        if self.values is None and own.token_values() is None:
+            raise ValueError(
+                f"values: required for task {own.kind}, whose tokens stand for no numbers; "
+                f"allowed: token ids, 0 to {given.vocabulary - 1}"
+            )
+
+    def read(self, reading: Reading) -> dict[str, Tensor]:
+        task, batch, results = reading.task, reading.batch, {}
+        for value in self.values or NUMBERS:
+            planted = task.planted(batch, value)
+            assert planted is not None  # `check` saw to it
+            results |= self._copied(reading, planted, f"{value:g}")
+            if task.token_values() is not None and f"{self.label}/loss/mask" not in results:
+                mask = planted._replace(batch=batch, value=0.0)
+                results |= self._copied(reading, mask, "mask")
+        return results
+
+    def _copied(self, reading: Reading, planted: Planted, name: str) -> dict[str, Tensor]:
+        assert reading.run is not None  # this instrument is stacked
+        task, batch = reading.task, planted.batch
+        outputs = reading.run(batch["inputs"]).outputs
+        errors = position_errors(outputs, batch["targets"])
+        found = {
+            "replace-loss": mean_at(task.copy_error(outputs, planted), planted.where),
+            "loss": task.loss(outputs, batch).mean(-1),
+            "planted-loss": mean_at(errors, planted.where),
+        }
+        observed = reading.batch.get("observed")
+        if observed is not None and observed.shape == errors.shape:
+            found["observed-loss"] = mean_at(errors, observed)
+        return {f"{self.label}/{what}/{name}": value for what, value in found.items()}
