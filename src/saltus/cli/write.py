@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from saltus.cli.inputs import Json, Root, RunName, find_run
 from saltus.cli.output import print_json, say
-from saltus.errors import SaltusError
+from saltus.errors import SaltusError, unknown
+
+if TYPE_CHECKING:
+    from saltus.runs import Run
+
+FORMATS = ("huggingface", "safetensors")
 
 
 def report(
@@ -73,21 +78,32 @@ def figure(
 def export(
     name: RunName,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="Ends in .safetensors.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="PATH", help="Ends in .safetensors, or is a folder."
+        ),
     ],
+    form: Annotated[
+        str, typer.Option("--format", metavar="safetensors|huggingface", help="File or folder.")
+    ] = "safetensors",
     step: Annotated[int | None, typer.Option(metavar="N", help="A kept step [the last].")] = None,
+    every: Annotated[
+        bool, typer.Option("--all-steps", help="huggingface: a folder step-<n> for each kept step.")
+    ] = False,
     member: Annotated[int, typer.Option(metavar="K", help="Which member of the ensemble.")] = 0,
     root: Root = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Write one member's parameters as a safetensors file.
+    """Write one member's parameters as a safetensors file, or for Hugging Face.
 
     Parameters have the model's names; the file's metadata holds the experiment's name, the seed,
-    the step and the member's settings.
+    the step and the member's settings. With --format huggingface: a folder that
+    AutoModelForCausalLM reads, a GPT-2 with the same logits.
 
     \b
-    Example:
+    Examples:
       saltus export runs/my-experiment --member 3 --step 400 -o model.safetensors
+      saltus export runs/my-experiment --format huggingface --all-steps -o hf
     """
     import json as text
 
@@ -95,6 +111,12 @@ def export(
 
     from saltus.report.save import save
 
+    if form not in FORMATS:
+        raise SaltusError(f"--format: {unknown('format', form, FORMATS)}")
+    if form == "huggingface":
+        return _export_folders(find_run(name, root), output, step, every, member, json)
+    if every:
+        raise SaltusError("--all-steps: a safetensors file holds one step; allowed: --step N")
     if output.suffix != ".safetensors":
         raise SaltusError(f"-o: '{output}' is not allowed: the name must end in .safetensors")
     run = find_run(name, root)
@@ -109,6 +131,22 @@ def export(
         "overrides": text.dumps(each["overrides"]),
     }
     _wrote(save(output, safetensors.numpy.save(tensors, metadata)), json, **metadata)
+
+
+def _export_folders(
+    run: Run, output: Path, step: int | None, every: bool, member: int, json: bool
+) -> None:
+    from saltus.integrations.huggingface import export, export_all
+
+    if every and step is not None:
+        raise SaltusError("export: --all-steps and --step exclude each other")
+    if not every:
+        return _wrote(export(run, output, step, member), json)
+    folders = export_all(run, output, member)
+    if json:
+        return print_json({"folders": folders})
+    for each in folders:
+        say(str(each))
 
 
 def _wrote(path: Path, json: bool, **more: str) -> None:
