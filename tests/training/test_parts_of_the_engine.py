@@ -63,6 +63,31 @@ def test_schedules_have_their_closed_forms():
     assert root.at(99, 1000) == 1 and root.at(399, 1000) == pytest.approx(0.5)
 
 
+def test_the_decay_of_the_loss_plateau_paper_ends_before_the_run():
+    """Linear warm-up over 200 steps, cosine to 0 at 400; or warm-up and then constant."""
+    schedule = Schedule(shape="cosine", warmup=200, until=400)
+    assert [schedule.at(step, 1000) for step in (0, 99, 199)] == [1 / 200, 0.5, 1.0]
+    assert schedule.at(300, 1000) == pytest.approx(0.5)
+    assert {schedule.at(step, 1000) for step in (400, 401, 999)} == {0.0}
+    same = Schedule(shape="cosine", warmup=200)
+    assert [schedule.at(step, 1000) for step in range(400)] == [same.at(s, 400) for s in range(400)]
+    assert {Schedule(warmup=200).at(step, 1000) for step in range(199, 1000)} == {1.0}
+
+
+@pytest.mark.parametrize(
+    "given,message",
+    [
+        ({"until": 5}, "until goes with linear or cosine; constant has no end"),
+        ({"until": 5, "shape": "inverse-sqrt"}, "inverse-sqrt has no end"),
+        ({"until": 5, "shape": "linear", "warmup": 5}, "until 5 must lie after warmup 5"),
+    ],
+)
+def test_an_end_that_is_none_is_refused(given, message):
+    with pytest.raises(SaltusError, match=message) as caught:
+        tiny(optimizer={"kind": "adam", "learning_rate": 1e-3, "schedule": given})
+    assert str(caught.value).startswith("experiment: optimizer.schedule: ")
+
+
 @given(st.sampled_from(["constant", "linear", "cosine", "inverse-sqrt"]), st.integers(0, 50))
 def test_schedules_stay_in_the_unit_interval(shape, warmup):
     schedule = Schedule(shape=shape, warmup=warmup)

@@ -29,6 +29,17 @@ SETTINGS = {
         "task": {"kind": "moving-window-sum", "length": 11, "window": 3},
         "model": {"kind": "decoder", "width": 16, "heads": 2, "norm": "post", "activation": "relu"},
     },
+    "muon, clipped": {
+        "optimizer": {"kind": "muon", "learning_rate": 0.02, "weight_decay": 0.1, "clip": 0.3},
+    },
+    "adamw with groups, one of them frozen": {
+        "optimizer": {
+            "kind": "adamw",
+            "learning_rate": 1e-2,
+            "groups": {"*.bias": {"weight_decay": 0.0}, "embeddings": {"learning_rate": 1e-3}},
+        },
+        "interventions": [{"kind": "freeze", "groups": ["mlp"], "start": 1}],
+    },
     "float64": {"engine": {"workers": 1, "precision": "float64"}},
 }
 
@@ -170,6 +181,23 @@ def test_members_that_differ_in_hyper_parameters_do_not_touch_each_other():
         plain = Experiment.of(member.experiment.override({"seeds": [member.seed]}).data())
         single, _, _ = trajectory(Ensemble(plain.members()), 3)
         assert torch.equal(together[row], single[0]), member.overrides
+
+
+def test_members_that_differ_in_both_rates_of_muon_do_not_touch_each_other():
+    grid = tiny(
+        optimizer={"kind": "muon", "learning_rate": 0.02},
+        vary={
+            "optimizer.learning_rate": [0.02, 0.2],
+            "optimizer.momentum": [0.0, 0.9],
+            "optimizer.others.learning_rate": [1e-4, 1e-2],
+        },
+        seeds=2,
+    )
+    together, _, _ = trajectory(Ensemble(grid.members()), 3)
+    for row, member in enumerate(grid.members()):
+        single, _, _ = trajectory(Ensemble([member]), 3)
+        assert torch.equal(together[row], single[0]), member.overrides
+    assert len({tuple(row.tolist()) for row in together}) == 16
 
 
 def test_a_member_that_diverges_is_frozen_and_the_others_do_not_change_by_one_bit():

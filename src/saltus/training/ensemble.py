@@ -22,7 +22,7 @@ from saltus.random import Draws
 from saltus.tasks.base import Batch, Task
 from saltus.training.layout import Layout
 from saltus.training.lift import lift, lift_edit
-from saltus.training.optimizers import Descent
+from saltus.training.optimizers import Descent, Share
 
 Pieces = tuple[list[Tensor], list[Tensor], list[list[Tensor]]]
 
@@ -56,7 +56,8 @@ class Ensemble:
         self.optimizers = [member.experiment.optimizer for member in members]
         # Members with equal numbers here have equal optimisers.
         self.settings = [self.optimizers.index(optimizer) for optimizer in self.optimizers]
-        self.pieces: dict[tuple[int, tuple[str, ...]], Pieces] = {}
+        self.shares = {setting: self._shares(setting) for setting in set(self.settings)}
+        self.pieces: dict[tuple[int, tuple[str, ...]], list[Pieces]] = {}
         self.flat = torch.zeros(
             len(members), self.layout.size, device=self.device, dtype=self.dtype
         )
@@ -167,27 +168,23 @@ class Ensemble:
 
         Members with equal settings share a call of the kernel, which takes their rows one by one.
         """
-        together: dict[tuple[int, int], Pieces] = {}
+        together: dict[tuple[int, int, int], Pieces] = {}
         for row in range(len(self.members)):
             if row in self.diverged:
                 continue
             self.updates[row] += 1
-            parameters, gradients, slots = self._moving(row, step)
-            optimizer = self.optimizers[row]
-            assert isinstance(optimizer, Descent)
-            scale = optimizer.clip_scale(gradients) if gradients else None
-            if scale is not None:
-                torch._foreach_mul_(gradients, scale)
-            key = (self.settings[row], self.updates[row])
-            shared = together.setdefault(key, ([], [], [[] for _ in self.slots]))
-            shared[0].extend(parameters)
-            shared[1].extend(gradients)
-            for all_slots, own in zip(shared[2], slots, strict=True):
-                all_slots.extend(own)
-        for (setting, count), pieces in together.items():
-            optimizer = self.optimizers[self.settings.index(setting)]
-            assert isinstance(optimizer, Descent)
-            optimizer.update(*pieces, count, optimizer.rate(step, self.experiment.steps))
+            moving = self._moving(row, step)
+            self._clip(row, [gradient for pieces in moving for gradient in pieces[1]])
+            for place, (parameters, gradients, slots) in enumerate(moving):
+                key = (self.settings[row], place, self.updates[row])
+                shared = together.setdefault(key, ([], [], [[] for _ in self.slots]))
+                shared[0].extend(parameters)
+                shared[1].extend(gradients)
+                for all_slots, own in zip(shared[2], slots, strict=True):
+                    all_slots.extend(own)
+        for (setting, place, count), pieces in together.items():
+            rule = self.shares[setting][place].rule
+            rule.update(*pieces, count, rule.rate(step, self.experiment.steps))
 
     def progress(self, step: int) -> dict[str, Tensor]:
         """What the optimiser itself has to report at a step, {name: [members]}."""
@@ -219,18 +216,39 @@ class Ensemble:
         lower = self.experiment.engine.precision == "bfloat16"
         return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=lower)
 
-    def _moving(self, row: int, step: int) -> Pieces:
-        """The contiguous pieces of a row that move at a step: parameters, gradients, slots."""
+    def _shares(self, setting: int) -> list[Share]:
+        optimizer = self.optimizers[setting]
+        return optimizer.shares(self.layout.shapes) if isinstance(optimizer, Descent) else []
+
+    def _clip(self, row: int, gradients: list[Tensor]) -> None:
+        """Shorten a member's gradient, of all that moves, where it is longer than allowed."""
+        optimizer = self.optimizers[row]
+        assert isinstance(optimizer, Descent)
+        scale = optimizer.clip_scale(gradients) if gradients else None
+        if scale is not None:
+            torch._foreach_mul_(gradients, scale)
+
+    def _moving(self, row: int, step: int) -> list[Pieces]:
+        """What of a row moves at a step, for every share: parameters, gradients, slots."""
         frozen = self.frozen(row, step)
         key = (row, frozen)
         if key not in self.pieces:
-            where = self.layout.pieces(frozen)
-            self.pieces[key] = (
-                [self.flat[row, piece] for piece in where],
-                [self.gradient[row, piece] for piece in where],
-                [[slot[row, piece] for piece in where] for slot in self.slots],
-            )
+            self.pieces[key] = [
+                (
+                    self._cut(share, frozen, self.flat[row]),
+                    self._cut(share, frozen, self.gradient[row]),
+                    [self._cut(share, frozen, slot[row]) for slot in self.slots],
+                )
+                for share in self.shares[self.settings[row]]
+            ]
         return self.pieces[key]
+
+    def _cut(self, share: Share, frozen: Sequence[str], row: Tensor) -> list[Tensor]:
+        """Views of what a share moves in a row: contiguous stretches, or whole parameters."""
+        moving = set(share.names).difference(frozen)
+        if share.rule.whole:
+            return [self.layout.view(name, row) for name in self.names if name in moving]
+        return [row[piece] for piece in self.layout.pieces(set(self.names) - moving)]
 
     def frozen(self, row: int, step: int) -> tuple[str, ...]:
         """The parameters of a member that do not move at a step."""

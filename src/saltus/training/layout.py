@@ -50,6 +50,11 @@ class Layout:
                 pieces.append(slice(start, end))
         return pieces
 
+    def view(self, name: str, row: Tensor) -> Tensor:
+        """One parameter in its shape, as a view of one member's row."""
+        start, end = self.spans[name]
+        return row[start:end].view(self.shapes[name])
+
     def _adjacent(self, end: int, start: int) -> bool:
         # Only padding lies between two neighbours.
         return not any(end <= a < start for a, _ in self.spans.values())
