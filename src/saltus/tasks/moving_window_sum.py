@@ -6,12 +6,14 @@ from math import log
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from saltus.random import Draws
-from saltus.tasks.sequence import SequenceTask
+from saltus.tasks.base import Batch, Planted
+from saltus.tasks.planting import in_order, plant
+from saltus.tasks.sequence import SequenceTask, numbers
 
 
 class MovingWindowSum(SequenceTask):
@@ -49,10 +51,8 @@ class MovingWindowSum(SequenceTask):
     def answer_length(self) -> int:
         return self.length
 
-    def sequences(self, draws: Draws, batch: int) -> Int[Tensor, "*members batch token"]:
-        prompt = draws.integers(1, self.alphabet + 1, batch, self.length)
-        separator = torch.full_like(prompt[..., :1], self.separator)
-        return torch.cat([prompt, separator, self.solve(prompt)], dim=-1)
+    def prompts(self, draws: Draws, batch: int) -> Int[Tensor, "*members batch token"]:
+        return draws.integers(1, self.alphabet + 1, batch, self.length)
 
     def solve(self, prompt: Int[Tensor, "*batch length"]) -> Int[Tensor, "*batch length"]:
         """The answer to a prompt."""
@@ -62,12 +62,23 @@ class MovingWindowSum(SequenceTask):
 
     def attended(self, layer: int = 0) -> Bool[Tensor, "query key"] | None:
         """Output i needs x_{i-k+1} .. x_i; the copied outputs need their own x."""
-        positions = self.interface.positions
-        needed = torch.zeros(positions, positions, dtype=torch.bool)
+        pairs = []
         for index in range(self.length):
             first = index if index < self.window - 1 else index - self.window + 1
-            needed[self.length + index, first : index + 1] = True
-        return needed
+            pairs += [(index, key) for key in range(first, index + 1)]
+        return self.needed_keys(pairs)
+
+    def state_groups(self) -> tuple[tuple[int, ...], ...]:
+        """All answers but the first, a mere copy: 105 pairs for n = 16, whatever the window."""
+        return (self.answer_positions(1, self.length),)
+
+    def token_values(self) -> Float[Tensor, " vocabulary"]:
+        return numbers(self.vocabulary, {self.separator})
+
+    def planted(self, batch: Batch, value: float) -> Planted:
+        """An input of that value in every second place: answer i may copy x_i (see `plant`)."""
+        places = in_order(batch, self.length)
+        return plant(self, batch, value, places, range(1, self.alphabet + 1))
 
     def levels(self) -> dict[str, float]:
         """Loss floor, the plateau where only the copied outputs are known, and before that.

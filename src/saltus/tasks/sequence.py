@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saltus.models.base import Interface
 from saltus.random import Draws
-from saltus.tasks.base import Apply, Batch, Task
+from saltus.tasks.base import Apply, Batch, Planted, Task
 
 
 class SequenceTask(Task):
     """A task on token sequences `prompt + separator + answer`.
 
     The loss is next-token cross-entropy on every position, prompt included (2506.13688, section 7
-    of our spec). A subclass says how long prompt and answer are and draws whole sequences.
+    of our spec). A subclass says how long prompt and answer are and either draws `prompts` and
+    solves them or draws whole `sequences`.
     """
 
     @property
     def vocabulary(self) -> int:
         """Number of token ids."""
+        raise NotImplementedError(type(self).__name__)
+
+    @property
+    def separator(self) -> int:
+        """The token between prompt and answer."""
         raise NotImplementedError(type(self).__name__)
 
     @property
@@ -34,9 +42,22 @@ class SequenceTask(Task):
         """Tokens of the answer."""
         raise NotImplementedError(type(self).__name__)
 
+    def prompts(self, draws: Draws, batch: int) -> Int[Tensor, "*members batch token"]:
+        """Fresh prompts, prompt_length - 1 tokens each: the separator is not among them."""
+        raise NotImplementedError(type(self).__name__)
+
+    def solve(self, prompt: Int[Tensor, "*batch token"]) -> Int[Tensor, "*batch answer"]:
+        """The right answer to a prompt that comes without its separator."""
+        raise NotImplementedError(type(self).__name__)
+
     def sequences(self, draws: Draws, batch: int) -> Int[Tensor, "*members batch token"]:
         """Whole sequences, prompt_length + answer_length tokens each."""
-        raise NotImplementedError(type(self).__name__)
+        return self.completed(self.prompts(draws, batch))
+
+    def completed(self, prompt: Int[Tensor, "*batch token"]) -> Int[Tensor, "*batch longer"]:
+        """The whole sequence that begins with a prompt."""
+        separator = torch.full_like(prompt[..., :1], self.separator)
+        return torch.cat([prompt, separator, self.solve(prompt)], dim=-1)
 
     @property
     def interface(self) -> Interface:
@@ -94,6 +115,43 @@ class SequenceTask(Task):
                 break
             tokens = following
         return answer
+
+    def needed_keys(self, pairs: Iterable[tuple[int, int]]) -> Bool[Tensor, "query key"]:
+        """True at the pairs (i, key position): answer i is predicted at output row i."""
+        positions, first = self.interface.positions, self.output_rows().start
+        needed = torch.zeros(positions, positions, dtype=torch.bool)
+        for index, key in pairs:
+            needed[first + index, key] = True
+        return needed
+
+    def attended_in(self, batch: Batch, layer: int = 0) -> Bool[Tensor, "*batch query key"] | None:
+        """The oracle's attention set of each sample, where the keys depend on the sample.
+
+        The same as `attended` for every sample unless the task says more.
+        """
+        needed = self.attended(layer)
+        if needed is None:
+            return None
+        inputs = batch["inputs"]
+        return needed.to(inputs.device).expand(*inputs.shape[:-1], *needed.shape)
+
+    def answer_positions(self, first: int, stop: int) -> tuple[int, ...]:
+        """The input positions at which answers first, ..., stop - 1 are predicted."""
+        start = self.output_rows().start
+        return tuple(range(start + first, start + stop))
+
+    def copy_error(
+        self, outputs: Float[Tensor, "*batch position output"], planted: Planted
+    ) -> Float[Tensor, "*batch position"]:
+        """0 where the likeliest token is the planted one, 1 where it is not."""
+        return (outputs.argmax(-1) != int(planted.value)).to(outputs.dtype)
+
+
+def numbers(vocabulary: int, signs: Iterable[int]) -> Float[Tensor, " vocabulary"]:
+    """Each token id as the number it stands for, NaN for the signs among them."""
+    values = torch.arange(vocabulary, dtype=torch.float32)
+    values[list(signs)] = torch.nan
+    return values
 
 
 def token_losses(
