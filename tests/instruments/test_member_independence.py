@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from saltus.instruments import Instrument
+from saltus.instruments.answer_statistics import AnswerStatistics
 from saltus.instruments.attention_entropy import AttentionEntropy
 from saltus.instruments.attention_map import AttentionMap
 from saltus.instruments.attention_progress import AttentionProgress
@@ -18,10 +19,12 @@ from saltus.instruments.inner_products import InnerProducts, ScoreShift, TwoPhas
 from saltus.instruments.norms import Norms
 from saltus.instruments.repetition import Repetition
 from saltus.instruments.sample_losses import SampleLosses
+from saltus.instruments.state_norms import StateNorms
 from saltus.instruments.token_attention import TokenAttention
 from saltus.training.isolation import Watch
 
 ADDING = [
+    AnswerStatistics(),
     AttentionEntropy(),
     AttentionEntropy(normalised=True),
     AttentionMap(),
@@ -34,10 +37,12 @@ ADDING = [
     GradientNorms(),
     GradientNorms(per="parameter"),
     HiddenCosine(sites=("final", "blocks.*.residual.*", "blocks.*.attention.heads")),
+    HiddenCosine(columns=True, across=True),
     Norms(),
     Norms(per="parameter"),
     Repetition(),
     SampleLosses(),
+    StateNorms(stable_rank=True),
     TokenAttention(tokens=(0, 3, 7)),
 ]
 FINDING_WORDS = [
