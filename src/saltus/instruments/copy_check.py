@@ -7,8 +7,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 from torch import Tensor
 
+from saltus.errors import SaltusError
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
 from saltus.instruments.distance import mean_at, position_errors
+from saltus.random import Draws
 from saltus.tasks.base import AnyTask, Planted, Task
 
 NUMBERS = (0.44, -0.24)  # the paper's
@@ -25,10 +27,11 @@ class CopyCheck(Instrument):
       model that copies has Var(X) + (v - E X)^2;
     - `copy-check/observed-loss/<v>`: the same at the observed positions, where there are such.
 
-    Where tokens stand for numbers, the values are the paper's 0.44 and -0.24 if not given, and
-    the batch as it is stands beside them as `mask`, compared with v = 0. Otherwise `values` are
-    token ids. `task` checks on the samples of another task, such as matrices without low rank;
-    `label` takes the place of `copy-check`.
+    Where outputs are numbers, the values are the paper's 0.44 and -0.24 if not given, and the
+    batch as it is stands beside them as `mask`, compared with v = 0. Where the model writes
+    tokens, values are token ids, and the answers before each output are the right ones. `task`
+    checks on the samples of another task, such as matrices without low rank; `label` takes the
+    place of `copy-check`.
     """
 
     stacked: ClassVar[bool] = True
@@ -52,11 +55,13 @@ class CopyCheck(Instrument):
             )
         if type(own).planted is Task.planted:
             raise ValueError(f"task {own.kind} does not say where a value could be written")
-        if self.values is None and own.token_values() is None:
-            raise ValueError(
-                f"values: required for task {own.kind}, whose tokens stand for no numbers; "
-                f"allowed: token ids, 0 to {given.vocabulary - 1}"
-            )
+        if self.values is None and not _writes_numbers(own):
+            raise ValueError(f"values: required for task {own.kind}, which writes tokens, by id")
+        for value in self.values or NUMBERS:
+            try:
+                own.planted(own.sample(Draws(0, "check"), 1), value)
+            except SaltusError as error:
+                raise ValueError(str(error)) from None
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
         task, batch, results = reading.task, reading.batch, {}
@@ -64,7 +69,7 @@ class CopyCheck(Instrument):
             planted = task.planted(batch, value)
             assert planted is not None  # `check` saw to it
             results |= self._copied(reading, planted, f"{value:g}")
-            if task.token_values() is not None and f"{self.label}/loss/mask" not in results:
+            if _writes_numbers(task) and f"{self.label}/loss/mask" not in results:
                 mask = planted._replace(batch=batch, value=0.0)
                 results |= self._copied(reading, mask, "mask")
         return results
@@ -83,3 +88,8 @@ class CopyCheck(Instrument):
         if observed is not None and observed.shape == errors.shape:
             found["observed-loss"] = mean_at(errors, observed)
         return {f"{self.label}/{what}/{name}": value for what, value in found.items()}
+
+
+def _writes_numbers(task: Task) -> bool:
+    """Whether an output is one number, not a score for every token."""
+    return task.interface.outputs == 1
