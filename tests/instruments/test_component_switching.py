@@ -10,6 +10,7 @@ from saltus.models import group_of
 from saltus.training.readings import measure
 from tiny_checkpoints import DIGITS, MATRICES, alone, found, same_bits, trained
 
+PART = {"kind": "component-switching", "samples": 32}
 both = pytest.mark.parametrize("where", [DIGITS, MATRICES], ids=["digits", "matrices"])
 
 
@@ -20,22 +21,22 @@ def scores(results, switch):
 
 @both
 def test_switching_everything_is_the_donor_and_nothing_the_model_itself(where):
-    ours, donor = trained(["component-switching"], 2, where=where), trained([], 5, where=where)
-    there = trained(["component-switching"], 5, where=where)
+    ours, donor = trained([PART], 2, where=where), trained([], 5, where=where)
+    there = trained([PART], 5, where=where)
     results = found(ours, donor=donor)
     own = found(there, donor=donor)  # of the donor, on the same samples
-    assert same_bits(scores(results, "everything"), scores(own, "nothing"))
-    assert not same_bits(scores(results, "everything"), scores(results, "nothing"))
-    assert same_bits(scores(own, "everything"), scores(own, "nothing"))
+    assert same_bits(scores(results, "donor"), scores(own, "intact"))
+    assert not same_bits(scores(results, "donor"), scores(results, "intact"))
+    assert same_bits(scores(own, "donor"), scores(own, "intact"))
 
 
 @both
 def test_all_groups_switched_one_after_the_other_are_everything(where):
     ours, donor = trained([], 2, where=where), trained([], 5, where=where)
     groups = tuple(dict.fromkeys(map(group_of, ours.parameters)))
-    each = ComponentSwitching(switches={"all-groups": groups, "by-name": ("*",)})
+    each = ComponentSwitching(samples=32, switches={"all-groups": groups, "by-name": ("*",)})
     results = measure(ours, [each], 2, donor.parameters)
-    whole = scores(results, "everything")
+    whole = scores(results, "donor")
     assert same_bits(scores(results, "all-groups"), whole)
     assert same_bits(scores(results, "by-name"), whole)
 
@@ -43,7 +44,7 @@ def test_all_groups_switched_one_after_the_other_are_everything(where):
 @both
 def test_a_switch_and_its_complement_are_each_other_with_the_checkpoints_exchanged(where):
     switches = {"a": ["attention"], "rest": ["!attention"]}
-    part = {"kind": "component-switching", "switches": switches}
+    part = {**PART, "switches": switches}
     early, late = trained([part], 2, where=where), trained([part], 5, where=where)
     there, back = found(early, donor=late), found(late, donor=early)
     assert same_bits(scores(there, "a"), scores(back, "rest"))
@@ -52,14 +53,14 @@ def test_a_switch_and_its_complement_are_each_other_with_the_checkpoints_exchang
 
 @both
 def test_the_numbers_are_those_of_a_module_with_the_parameters_written_in(where):
-    ours, donor = trained(["component-switching"], 2, where=where), trained([], 5, where=where)
+    ours, donor = trained([PART], 2, where=where), trained([], 5, where=where)
     results = found(ours, donor=donor)
     taken = [n for n in ours.parameters if ".query." in n or ".key." in n or ".value." in n]
     with torch.no_grad():
         for name in taken:
             ours.parameters[name].copy_(donor.parameters[name])
     mixed = found(ours, donor=donor)
-    assert same_bits(scores(results, "attention-qkv"), scores(mixed, "nothing"))
+    assert same_bits(scores(results, "attention-qkv"), scores(mixed, "intact"))
 
 
 def test_the_papers_two_leave_the_output_projection_and_the_attention_norm_where_they_are():
@@ -83,27 +84,26 @@ def test_a_model_without_attention_still_has_a_switch_for_each_group():
 
 @both
 def test_a_single_model_gives_the_same_numbers(where):
-    ours, donor = trained(["component-switching"], 2, where=where), trained([], 5, where=where)
+    ours, donor = trained([PART], 2, where=where), trained([], 5, where=where)
     together = found(ours, donor=donor)
     for row in range(3):
-        one = alone(ComponentSwitching(), ours, row, donor=donor)
+        one = alone(ComponentSwitching(samples=32), ours, row, donor=donor)
         assert one.keys() == together.keys()
         for name, value in one.items():
             torch.testing.assert_close(value, together[name][row], rtol=1e-5, atol=1e-6)
 
 
 def test_a_member_is_the_same_to_the_last_bit_in_any_company():
-    part = ["component-switching"]
-    together = found(trained(part, 2), donor=trained([], 5))
+    together = found(trained([PART], 2), donor=trained([], 5))
     for seed in range(3):
-        single = found(trained(part, 2, seeds=[seed]), donor=trained([], 5, seeds=[seed]))
+        single = found(trained([PART], 2, seeds=[seed]), donor=trained([], 5, seeds=[seed]))
         row = {name: value[seed : seed + 1] for name, value in together.items()}
         assert same_bits(single, row)
 
 
 def test_without_a_donor_one_line_says_what_is_missing():
     with pytest.raises(SaltusError) as caught:
-        found(trained(["component-switching"], 0), 0)
+        found(trained([PART], 0), 0)
     assert "component-switching mixes two checkpoints" in str(caught.value)
 
 
@@ -120,7 +120,7 @@ def test_a_group_that_the_model_lacks_is_named_with_its_switch():
     ("switches", "word"),
     [
         ({}, "at least 1"),
-        ({"nothing": ["mlp"]}, "'nothing' is not allowed as a name"),
+        ({"intact": ["mlp"]}, "'intact' is not allowed as a name"),
         ({"a/b": ["mlp"]}, "'a/b' is not allowed as a name"),
         ({"a": []}, "'a' names no group"),
     ],

@@ -19,12 +19,12 @@ PAPER = {
     "attention-qkv": ("attention.qk", "attention.value"),
     "the-rest": ("!*attention*",),
 }
-WHOLE = ("nothing", "everything")
+WHOLE = ("intact", "donor")
 
 
 class ComponentSwitching(Instrument):
     """What a model does with groups of its parameters taken from a donor checkpoint (2410.22244,
-    section 6.5 of our spec), on the evaluation batch.
+    section 6.5 of our spec), on `samples` samples of the evaluation batch's kind.
 
     Gives `component-switching/<switch>/loss` and each of the task's metrics, scalars in the task's
     units. `switches` maps names to patterns of `saltus.models.groups.select`. If not given:
@@ -35,13 +35,14 @@ class ComponentSwitching(Instrument):
       embeddings and the readout as well, and not the attention's LayerNorm (the paper's "mlp");
     - each named group, such as `embeddings.token`.
 
-    Two more always stand beside them, on the same samples: `nothing`, the model as it is, and
-    `everything`, the donor. Since it takes two checkpoints, it is read afterwards.
+    Two more always stand beside them, on the same samples: `intact`, the model as it is, and
+    `donor`. Since it takes two checkpoints, it is read afterwards. One forward pass per switch.
     """
 
     stacked: ClassVar[bool] = True
     kind: Literal["component-switching"] = "component-switching"
     switches: dict[str, tuple[str, ...]] | None = Field(default=None, min_length=1)
+    samples: int = Field(default=256, ge=1)
     cadence: AnyCadence = Cadence(every=1000)
 
     @field_validator("switches")
@@ -58,7 +59,7 @@ class ComponentSwitching(Instrument):
         return value
 
     def needs(self, task: Task) -> Needs:
-        return Needs(outputs=True, donor=True)
+        return Needs(outputs=True, donor=True, samples=self.samples)
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
         assert reading.run is not None and reading.outputs is not None
@@ -75,7 +76,7 @@ class ComponentSwitching(Instrument):
 
     def _switched(self, parameters: Mapping[str, Tensor]) -> dict[str, list[str]]:
         """Which parameters each switch takes."""
-        found = {"nothing": [], "everything": list(parameters)}
+        found = {"intact": [], "donor": list(parameters)}
         for switch, patterns in (self.switches or default_switches(parameters)).items():
             try:
                 found[switch] = select(parameters, patterns)

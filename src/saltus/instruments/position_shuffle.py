@@ -18,7 +18,7 @@ from saltus.tasks.base import Task
 
 class PositionShuffle(Instrument):
     """What a model does when the rows of its position table are permuted (2410.22244, section 6.6
-    (f) of our spec), on the evaluation batch.
+    (f) of our spec), on `samples` samples of the evaluation batch's kind.
 
     Gives `position-shuffle/loss` and each of the task's metrics, scalars in the task's units, and
     the same of the model as it is under `position-shuffle/intact/`. Only the rows that the task
@@ -30,10 +30,11 @@ class PositionShuffle(Instrument):
     kind: Literal["position-shuffle"] = "position-shuffle"
     shuffle: int = Field(default=0, ge=0, description="which permutation")
     table: str = Field(default="position.weight", description="the parameter with the rows")
+    samples: int = Field(default=256, ge=1)
     cadence: AnyCadence = Cadence(every=1000)
 
     def needs(self, task: Task) -> Needs:
-        return Needs(outputs=True)
+        return Needs(outputs=True, samples=self.samples)
 
     def check(self, task: Task) -> None:
         if task.interface.positions < 2:
