@@ -47,9 +47,17 @@ def test_frozen_parameters_keep_their_bits_and_all_others_move(groups, start):
                 assert value[row].equal(before[name][row]) == still, (step, name)
 
 
+@pytest.mark.parametrize("groups", [("mlp",), ("attention", "norm"), ("*.bias",)])
+def test_outside_is_all_the_rest(groups):
+    inside, outside = Freeze(groups=groups), Freeze(groups=groups, outside=True)
+    assert outside.frozen(NAMES, 0) == [n for n in NAMES if n not in inside.frozen(NAMES, 0)]
+    with pytest.raises(SaltusError, match=r"^parameters: there are none outside \*$"):
+        Freeze(groups=("*",), outside=True).initialise(dict.fromkeys(NAMES, torch.zeros(1)), 0)
+
+
 def test_a_frozen_start_leaves_the_other_parameters_starts_alone():
     parameters = {name: torch.randn(2) for name in NAMES}
-    assert Freeze(groups=("mlp",)).initialise(parameters) is parameters
+    assert Freeze(groups=("mlp",)).initialise(parameters, 0) is parameters
 
 
 def test_a_group_that_is_not_there_is_refused_before_training():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
+from saltus.errors import SaltusError
+from saltus.models.groups import select
 from saltus.parts import Part
 from saltus.tasks.base import Task
 
@@ -31,8 +34,8 @@ class Intervention(Part):
         """The value to use at a site instead. Differentiable; no branch on tensor values."""
         return value
 
-    def initialise(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One member's parameters before step 0."""
+    def initialise(self, parameters: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+        """One member's parameters before step 0, from those of its seed's ordinary start."""
         return parameters
 
     def frozen(self, names: Sequence[str], step: int) -> list[str]:
@@ -44,3 +47,17 @@ class Intervention(Part):
 
 
 AnyIntervention = Annotated[SerializeAsAny[Intervention], BeforeValidator(Intervention.parse)]
+
+
+@lru_cache(maxsize=256)  # asked for at every step, of every member
+def chosen(
+    names: tuple[str, ...], groups: tuple[str, ...], outside: bool = False
+) -> tuple[str, ...]:
+    """The parameters that some groups select (`saltus.models.select`), or all the others."""
+    inside = set(select(names, groups))
+    if not outside:
+        return tuple(name for name in names if name in inside)
+    left = tuple(name for name in names if name not in inside)
+    if not left:
+        raise SaltusError(f"parameters: there are none outside {', '.join(groups)}")
+    return left

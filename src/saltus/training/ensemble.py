@@ -93,7 +93,7 @@ class Ensemble:
                 dtype=self.dtype,
             )
             for intervention in member.experiment.interventions:
-                values = intervention.initialise(values)
+                values = intervention.initialise(values, member.seed)
             for name, value in values.items():
                 parameters[name][row].copy_(value)
 

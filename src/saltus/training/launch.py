@@ -74,7 +74,8 @@ def check(experiment: Experiment) -> None:
     ensemble, everything = single(experiment), Tape(["*"])
     start = {name: value[0].detach() for name, value in ensemble.parameters.items()}
     for intervention in experiment.interventions:
-        intervention.initialise(start)
+        for seed in experiment.seeds:  # a donor may hold only some of them
+            intervention.initialise(start, seed)
     with torch.no_grad():
         batch = ensemble.training_batch(0)
         ensemble.lifted(ensemble.parameters, batch["inputs"], everything)
