@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from saltus.errors import FieldProblem
 from saltus.parts import Record
 from saltus.random import Draws
 from saltus.tasks.base import Batch, Planted
@@ -64,9 +65,8 @@ class ConcatenatedSums(SequenceTask):
     def _segments_fit(self) -> ConcatenatedSums:
         for number, segment in enumerate(self.segments):
             if segment.last > self.length:
-                raise ValueError(
-                    f"segments.{number}.last {segment.last} must be at most length {self.length}"
-                )
+                problem = f"{segment.last} must be at most length {self.length}"
+                raise FieldProblem(f"segments.{number}.last", problem)
         return self
 
     @property
