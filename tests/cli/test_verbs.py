@@ -19,7 +19,7 @@ from saltus.runs import open_run
 
 VERBS = (
     "reproduce", "run", "resume", "flow", "list", "runs", "show", "query", "verify", "report",
-    "compare", "dropbench", "power", "figure", "export",
+    "compare", "dropbench", "power", "llm", "figure", "export",
 )  # fmt: skip
 
 

@@ -9,7 +9,19 @@ import typer
 from typer.core import TyperGroup
 
 import saltus
-from saltus.cli import compare, dropbench, flow, listing, power, read, reproduce, train, write
+from saltus.cli import (
+    baseline,
+    compare,
+    dropbench,
+    flow,
+    listing,
+    llm,
+    power,
+    read,
+    reproduce,
+    train,
+    write,
+)
 from saltus.errors import SaltusError, unknown
 
 # Newer versions of Typer hold a copy of click, older ones import it; this finds either.
@@ -46,6 +58,8 @@ for verb in (
     compare.compare,
     dropbench.dropbench,
     power.power,
+    baseline.baseline,
+    llm.llm,
     write.figure,
     write.export,
 ):
