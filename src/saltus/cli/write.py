@@ -91,28 +91,32 @@ def export(
         bool, typer.Option("--all-steps", help="huggingface: a folder step-<n> for each kept step.")
     ] = False,
     member: Annotated[int, typer.Option(metavar="K", help="Which member of the ensemble.")] = 0,
+    everyone: Annotated[
+        bool, typer.Option("--all-members", help="safetensors: a stack that knows its seeds.")
+    ] = False,
     root: Root = Path("runs"),
     json: Json = False,
 ) -> None:
     """Write one member's parameters as a safetensors file, or for Hugging Face.
 
     Parameters have the model's names; the file's metadata holds the experiment's name, the seed,
-    the step and the member's settings. With --format huggingface: a folder that
-    AutoModelForCausalLM reads, a GPT-2 with the same logits.
+    the step and the member's settings. With --all-members: a stack of all, for transplants. With
+    --format huggingface: a folder that AutoModelForCausalLM reads, a GPT-2 with the same logits.
 
     \b
     Examples:
       saltus export runs/my-experiment --member 3 --step 400 -o model.safetensors
+      saltus export runs/my-experiment --all-members -o donors.safetensors
       saltus export runs/my-experiment --format huggingface --all-steps -o hf
     """
-    import json as text
-
-    import safetensors.numpy
-
     from saltus.report.save import save
+    from saltus.runs.export import export as exported
 
     if form not in FORMATS:
         raise SaltusError(f"--format: {unknown('format', form, FORMATS)}")
+    if everyone and (member or form == "huggingface"):
+        other = "--member" if member else "--format huggingface"
+        raise SaltusError(f"export: --all-members and {other} exclude each other")
     if form == "huggingface":
         return _export_folders(find_run(name, root), output, step, every, member, json)
     if every:
@@ -122,15 +126,8 @@ def export(
     run = find_run(name, root)
     if not 0 <= member < len(run.members):
         raise SaltusError(f"--member: {member} is not allowed: 0 to {len(run.members) - 1}")
-    tensors = {key: value[member].copy() for key, value in run.checkpoint(step).items()}
-    each = run.members[member]
-    metadata = {
-        "experiment": str(run.experiment.get("name", run.name)),
-        "seed": str(each["seed"]),
-        "step": str(run.checkpoints()[-1] if step is None else step),
-        "overrides": text.dumps(each["overrides"]),
-    }
-    _wrote(save(output, safetensors.numpy.save(tensors, metadata)), json, **metadata)
+    found = exported(run, step, None if everyone else member)
+    _wrote(save(output, found.encoded()), json, **found.metadata)
 
 
 def _export_folders(

@@ -100,7 +100,7 @@ class Transplant(Intervention):
             raise self._problem(
                 "member",
                 f"'{self.member}' needs a file that says which seeds it holds, and {self.source} "
-                "does not; allowed: a number, or a file of `saltus export --member all`",
+                "does not; allowed: a number, or a file of `saltus export --all-members`",
             ) from None
         held = ", ".join(map(str, seeds))
         if seeds.count(seed) != 1:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,8 +15,9 @@ from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.runs import Run, list_runs, open_run, verify
 from saltus.studies.claim import Arms, Claim, Finding, Verdict
+from saltus.studies.donors import check_arms, donors, with_donors
 from saltus.studies.study import Scale, Study
-from saltus.training.launch import check, create, resume, train_in_worker
+from saltus.training.launch import create, resume, train_in_worker
 from saltus.training.plan import cores
 from saltus.training.workers import Progress, Stopped, Workers
 
@@ -35,6 +37,14 @@ class ArmOutcome:
 
 
 @dataclass(frozen=True)
+class NotRun:
+    """An arm that could not begin, because a donor of it has no finished run."""
+
+    arm: str
+    error: str
+
+
+@dataclass(frozen=True)
 class StudyOutcome:
     """One reproduced study: what was found, on which runs, and how long it took."""
 
@@ -43,6 +53,7 @@ class StudyOutcome:
     findings: tuple[Finding, ...]
     outcomes: tuple[ArmOutcome, ...]
     seconds: float  # wall-clock, of this call alone
+    not_run: tuple[NotRun, ...] = ()
 
     @property
     def arms(self) -> dict[str, Run]:
@@ -50,8 +61,8 @@ class StudyOutcome:
         return {each.arm: each.run for each in self.outcomes if each.run is not None}
 
     @property
-    def failures(self) -> list[ArmOutcome]:
-        return [each for each in self.outcomes if each.run is None]
+    def failures(self) -> list[ArmOutcome | NotRun]:
+        return [*(each for each in self.outcomes if each.run is None), *self.not_run]
 
 
 class Watcher:
@@ -78,7 +89,8 @@ def reproduce(
 ) -> StudyOutcome:
     """Train the arms of a study into ROOT/SCALE/STUDY and judge its claims on them.
 
-    As many arms are trained side by side as there are processors.
+    As many arms are trained side by side as there are processors; an arm that starts from a
+    checkpoint of others waits for them.
 
     A finished run of exactly the same experiment is reused and an interrupted one resumed, unless
     `fresh`. `seeds` replaces the seeds of every arm by 0 .. seeds - 1. An arm that fails is
@@ -86,13 +98,14 @@ def reproduce(
     """
     watcher, began = watcher or Watcher(), time.monotonic()
     arms = arms_of(study, scale, seeds)
-    for experiment in arms.values():
-        check(experiment)
+    check_arms(arms)
     folder = Path(root) / scale / study.name
-    outcomes = _train_all(study, arms, folder, watcher, fresh)
+    ended = _train_all(study, arms, folder, watcher, fresh)
+    outcomes = tuple(each for each in ended if isinstance(each, ArmOutcome))
+    not_run = tuple(each for each in ended if isinstance(each, NotRun))
     finished = {each.arm: each.run for each in outcomes if each.run is not None}
     findings = tuple(_judge(claim, finished) for claim in study.claims(scale))
-    return StudyOutcome(study, scale, findings, tuple(outcomes), time.monotonic() - began)
+    return StudyOutcome(study, scale, findings, outcomes, time.monotonic() - began, not_run)
 
 
 def arms_of(study: Study, scale: Scale, seeds: int | None = None) -> dict[str, Experiment]:
@@ -120,34 +133,66 @@ def previous(folder: Path, experiment: Experiment, watcher: Watcher) -> tuple[Pa
 
 def _train_all(
     study: Study, arms: dict[str, Experiment], folder: Path, watcher: Watcher, fresh: bool
-) -> list[ArmOutcome]:
-    """The outcome of every arm. On an accelerator, which is shared, one arm after the other."""
+) -> list[ArmOutcome | NotRun]:
+    """What became of every arm. On an accelerator, which is shared, one arm after the other."""
     on_cpu = all(torch.device(each.engine.device).type == "cpu" for each in arms.values())
     side_by_side = cores() if on_cpu else 1
-    jobs: list[Future[ArmOutcome]] = []
+    waiting, ended = dict(arms), dict[str, ArmOutcome | NotRun]()
+    jobs: dict[Future[ArmOutcome], str] = {}
     with (
         Workers(side_by_side, train_in_worker) as pool,
         ThreadPoolExecutor(side_by_side) as threads,
     ):
         try:
-            # Runs are made here, one by one: to plan is to run a few steps, and the generators
-            # that those draw from are not for several threads.
-            for arm, experiment in arms.items():
-                found = None if fresh else previous(folder, experiment, watcher)
-                path, how = found or (create(experiment, folder), "new")
-                label = f"{study.name}/{arm}"
-                jobs.append(threads.submit(_train, arm, label, path, how, watcher, pool))
-            while True:  # in pieces: Ctrl-C is heard, whichever thread the system gave it to
-                done, left = wait(jobs, timeout=0.5, return_when=FIRST_EXCEPTION)
-                for job in done:
-                    job.result()
-                if not left:
-                    return [job.result() for job in jobs]
+            while waiting or jobs:
+                # Runs are made here, one by one: to plan is to run a few steps, and the generators
+                # that those draw from are not for several threads.
+                for arm in _ready(waiting, ended):
+                    label = f"{study.name}/{arm}"
+                    begun = _begin(waiting.pop(arm), ended, folder, watcher, fresh)
+                    if isinstance(begun, str):
+                        ended[arm] = NotRun(arm, begun)
+                        watcher.note(f"{label} not run: {begun}")
+                    else:
+                        jobs[threads.submit(_train, arm, label, *begun, watcher, pool)] = arm
+                # In pieces: Ctrl-C is heard, whichever thread the system gave it to.
+                done, _ = wait(jobs, timeout=0.5, return_when=FIRST_COMPLETED)
+                ended |= {jobs.pop(job): job.result() for job in done}
+            return [ended[arm] for arm in arms]
         except BaseException:  # Ctrl-C among others: what runs is stopped, what waits never starts
             for job in jobs:
                 job.cancel()
             pool.close()
             raise
+
+
+def _ready(waiting: dict[str, Experiment], ended: Mapping[str, object]) -> list[str]:
+    """The arms whose donors have all ended, one way or the other."""
+    return [arm for arm, each in waiting.items() if all(donor in ended for donor in donors(each))]
+
+
+def _begin(
+    experiment: Experiment,
+    ended: Mapping[str, ArmOutcome | NotRun],
+    folder: Path,
+    watcher: Watcher,
+    fresh: bool,
+) -> tuple[Path, How] | str:
+    """The run of an arm, made or found; why there can be none, where that is for its donors."""
+    needed = donors(experiment)
+    if needed:
+        runs = {}
+        for donor in needed:
+            outcome = ended[donor]
+            if isinstance(outcome, NotRun) or outcome.run is None:
+                return f"it starts from {donor}, which has no finished run"
+            runs[donor] = outcome.run
+        try:
+            experiment = with_donors(experiment, runs, folder / "donors")
+        except SaltusError as error:
+            return str(error)
+    found = None if fresh else previous(folder, experiment, watcher)
+    return found or (create(experiment, folder), "new")
 
 
 def _train(

@@ -24,6 +24,9 @@ Scale = Literal["quick", "paper"]
 class Study:
     """One paper. `recipe(scale)` gives its arms by name; `claims(scale)` what to check on them.
 
+    An arm may start from a checkpoint of another, `Transplant(source="arm:NAME@STEP", ...)`: that
+    one is trained first.
+
     `figures(arms)` gives the paper's figures as data, made with `saltus.report.compose`. Asking for
     an arm that was not run raises SaltusError; a generator loses only the figures that come after.
     A report of a study with figures shows these in place of the loss of every arm.
