@@ -19,6 +19,7 @@ LAWS = [
     {"factors": "uniform", "low": -0.5, "high": 1.0, "rank": 1},
     {"factors": "gaussian", "scale": 0.5},
     {"factors": "laplace", "scale": 0.25, "rank": 3},
+    {"factors": "two-point", "low": -0.5, "rank": 2},
     {"factors": "entries"},
 ]
 SIZES = st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(

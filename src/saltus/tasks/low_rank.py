@@ -14,7 +14,7 @@ from saltus.tasks.base import Task
 
 MASK = 0  # the token of a missing entry
 
-Factors = Literal["uniform", "gaussian", "laplace", "entries"]
+Factors = Literal["uniform", "gaussian", "laplace", "two-point", "entries"]
 
 
 class Matrices(NamedTuple):
@@ -28,9 +28,10 @@ class LowRankTask(Task):
     """X = U V^T, U [rows, rank] and V [columns, rank] with independent entries, rounded.
 
     Sources: 2410.22244, section 2 of our spec. `factors` is the law of the entries of U and V:
-    `uniform` on [low, high], `gaussian` of deviation `scale`, `laplace` of scale `scale`; or
-    `entries`, where X itself has independent entries on [low, high] and full rank (the paper's
-    control of the copy check). Entries beyond +-limit are clipped to it, for want of tokens.
+    `uniform` on [low, high], `gaussian` of deviation `scale`, `laplace` of scale `scale`,
+    `two-point` either low or high (ours); or `entries`, where X itself has independent entries on
+    [low, high] and full rank (the paper's control of the copy check). Entries beyond +-limit are
+    clipped to it, for want of tokens.
 
     Each entry is missing with probability `mask_probability`, independently (a row may be missing
     altogether). `missing` fixes their number instead. `hidden_rows` and `hidden_columns` are
@@ -96,10 +97,11 @@ class LowRankTask(Task):
     def variance(self) -> float:
         """Var(X_ij): what the best constant prediction of a missing entry costs."""
         mean = (self.low + self.high) / 2
-        square = mean**2 + (self.high - self.low) ** 2 / 12
+        spread = (self.high - self.low) ** 2 / (4 if self.factors == "two-point" else 12)
+        square = mean**2 + spread
         if self.factors == "entries":
-            return square - mean**2
-        if self.factors == "uniform":
+            return spread
+        if self.factors in ("uniform", "two-point"):
             return self.rank * (square**2 - mean**4)
         moment = self.scale**2 if self.factors == "gaussian" else 2 * self.scale**2
         return self.rank * moment**2
@@ -147,6 +149,9 @@ class LowRankTask(Task):
         shape = (batch, size, self.rank)
         if self.factors == "uniform":
             return draws.uniform(*shape, low=self.low, high=self.high)
+        if self.factors == "two-point":
+            upper = draws.integers(0, 2, *shape).to(draws.dtype)
+            return self.low + upper * (self.high - self.low)
         if self.factors == "gaussian":
             return draws.normal(*shape) * self.scale
         sign = 2 * draws.integers(0, 2, *shape) - 1
