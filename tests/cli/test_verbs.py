@@ -18,8 +18,8 @@ from saltus.experiment import Experiment
 from saltus.runs import open_run
 
 VERBS = (
-    "reproduce", "run", "resume", "flow", "list", "runs", "show", "query", "verify", "report",
-    "compare", "dropbench", "power", "llm", "figure", "export",
+    "reproduce", "run", "resume", "flow", "list", "runs", "show", "look", "query", "verify",
+    "report", "compare", "dropbench", "power", "llm", "figure", "export",
 )  # fmt: skip
 
 
@@ -236,6 +236,7 @@ def test_verify_proves_or_names_the_first_bad_file(saltus, run, flip):
         "show tiny loss/train evaluation/loss",
         "query 'SELECT * FROM metrics'",
         "query 'SELECT experiment, created FROM runs'",
+        "look tiny --read norms --read head-ablation --read attention-map",
         "verify tiny tiny",
         "report tiny",
         "figure tiny loss/train -o a.png",

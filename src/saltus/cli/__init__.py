@@ -1,9 +1,8 @@
 """The front door: parse, call, print. Nothing of the laboratory is computed here.
 
-`main` is what the shell starts. The verbs stand in `listing.py`, `train.py`, `reproduce.py`,
-`read.py`, `write.py`, `flow.py`, `compare.py`, `power.py` and `dropbench.py`; `app.py` puts them
-together; `output.py`, `progress.py` and `inputs.py` are what they share. Verbs import the rooms
-that they need when they run, so that help is quick.
+`main` is what the shell starts. `app.py` puts the verbs together, which stand in the other files,
+one or a few that belong together in each; `output.py`, `progress.py` and `inputs.py` are what they
+share. Verbs import the rooms that they need when they run, so that help is quick.
 
 Exit codes: 0 done (a claim that fails is a result), 1 a run failed or is damaged, 2 bad input,
 130 interrupted.

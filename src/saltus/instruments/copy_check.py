@@ -68,10 +68,9 @@ class CopyCheck(Instrument):
         for value in self.values or NUMBERS:
             planted = task.planted(batch, value)
             assert planted is not None  # `check` saw to it
+            if not results and _writes_numbers(task):
+                results = self._copied(reading, planted._replace(batch=batch, value=0.0), "mask")
             results |= self._copied(reading, planted, f"{value:g}")
-            if _writes_numbers(task) and f"{self.label}/loss/mask" not in results:
-                mask = planted._replace(batch=batch, value=0.0)
-                results |= self._copied(reading, mask, "mask")
         return results
 
     def _copied(self, reading: Reading, planted: Planted, name: str) -> dict[str, Tensor]:

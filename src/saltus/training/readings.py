@@ -195,6 +195,11 @@ def _passes(ensemble: Ensemble, step: int) -> Passes:
         for site, more in (edits or {}).items():
             every[site] = (*every.get(site, ()), *more)
         tape = Tape(capture, every)
+        if tape.edits and not ensemble.experiment.model.stackable:
+            raise SaltusError(
+                f"model {ensemble.experiment.model.kind}: its sites cannot be overwritten, for its "
+                "layers do not take a stack of members"
+            )
         chosen = ensemble.parameters if parameters is None else parameters
         with torch.no_grad(), ensemble.autocast():
             outputs = ensemble.lifted(chosen, inputs, tape).to(ensemble.dtype)

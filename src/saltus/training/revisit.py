@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +26,38 @@ def revisit(
     instruments: Sequence[Instrument],
     step: int | None = None,
     donor: Parameters | None = None,
+    members: Sequence[int] | None = None,
+    device: str | None = None,
 ) -> dict[str, ndarray]:
     """What the instruments say of a run's checkpoint, {name: [members, *shape]}, in run order.
 
     `step` is one of `run.checkpoints()`, the last if not given. The samples are those that a
     reading at that step in training would see, so that a live reading is met bit for bit.
     `donor` holds the parameters that analyses of two checkpoints mix in, such as
-    `run.checkpoint(4000)`. Raises SaltusError where there is no such checkpoint, where an
-    instrument does not fit the task, and where the donor has another architecture.
+    `run.checkpoint(4000)`, a row for each member of the run. `members` are those to read, all if
+    not given. `device` reads elsewhere than where the run was trained; other devices draw other
+    samples. Raises SaltusError where there is no such checkpoint or member, where an instrument
+    does not fit the task, and where the donor has another architecture.
     """
     run = run if isinstance(run, Run) else open_run(run)
     experiment = experiment_of(run).model_copy(update={"instruments": tuple(instruments)})
+    if device is not None:
+        experiment = _elsewhere(experiment, device)
     steps = run.checkpoints()
     at = step if step is not None or not steps else steps[-1]
     own = run.checkpoint(at)
     assert at is not None  # `checkpoint` would have complained
-    return read_states(experiment, experiment.members(), own, at, donor)
+    everyone = experiment.members()
+    if members is None:
+        return read_states(experiment, everyone, own, at, donor)
+    if wrong := [member for member in members if not 0 <= member < len(everyone)]:
+        raise SaltusError(f"members: {wrong[0]} is not allowed: 0 to {len(everyone) - 1}")
+    chosen = list(members)
+    if donor is not None:
+        _check_rows(donor, len(everyone), "donor")
+        donor = {name: value[chosen] for name, value in donor.items()}
+    some = {name: value[chosen] for name, value in own.items()}
+    return read_states(experiment, [everyone[k] for k in chosen], some, at, donor)
 
 
 def read_states(
@@ -52,11 +69,33 @@ def read_states(
 ) -> dict[str, ndarray]:
     """The experiment's instruments on given parameters of some of its members, at a step."""
     instruments = experiment.instruments
+    if torch.device(experiment.engine.device).type == "cuda" and not torch.cuda.is_available():
+        raise SaltusError(f"engine.device: {experiment.engine.device} is not available here")
     for instrument in instruments:
         try:
             instrument.check(experiment.task)
         except (ValueError, FieldProblem) as error:
             raise SaltusError(f"instrument {instrument.kind}: {error}") from None
+    _check_rows(parameters, len(members), "checkpoint")
+    if donor is not None:
+        _check_rows(donor, len(members), "donor")
+    with _one_thread():
+        return _read(experiment, members, parameters, step, donor)
+
+
+def experiment_of(run: Run) -> Experiment:
+    """The experiment that a run is of."""
+    return Experiment.of(run.experiment, str(run.path / "experiment.yaml"))
+
+
+def _read(
+    experiment: Experiment,
+    members: Sequence[Member],
+    parameters: Parameters,
+    step: int,
+    donor: Parameters | None,
+) -> dict[str, ndarray]:
+    instruments = experiment.instruments
     alone = tuple(each for each in instruments if not each.needs(experiment.task).donor)
     probe = experiment.model_copy(update={"instruments": alone})
     together = max(len(shard) for shard in plan(probe).shards)
@@ -76,20 +115,43 @@ def read_states(
     return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
 
-def experiment_of(run: Run) -> Experiment:
-    """The experiment that a run is of."""
-    return Experiment.of(run.experiment, str(run.path / "experiment.yaml"))
+def _elsewhere(experiment: Experiment, device: str) -> Experiment:
+    """The experiment on another device, in a precision that it has."""
+    changes: dict[str, str] = {"engine.device": device}
+    if device.startswith("cpu") and experiment.engine.precision in ("bfloat16", "tf32"):
+        changes["engine.precision"] = "float32"
+    return experiment.override(changes)
+
+
+def _check_rows(given: Parameters, members: int, what: str) -> None:
+    """A row for each member: otherwise some would silently be read with another's parameters."""
+    for value in given.values():
+        if len(value) != members:
+            raise SaltusError(f"{what}: it holds {len(value)} members, this run {members}")
 
 
 @torch.no_grad()
 def _load(own: Mapping[str, torch.Tensor], given: Parameters, rows: slice, what: str) -> None:
     if missing := sorted(own.keys() - given.keys()):
         raise SaltusError(f"{what}: it has no parameter {missing[0]}: another architecture")
+    if further := sorted(given.keys() - own.keys()):
+        raise SaltusError(f"{what}: {further[0]} is not in this model: another architecture")
     for name, value in own.items():
         new = given[name][rows]
         if new.shape != value.shape:
             raise SaltusError(
-                f"{what}: {name} has shape {list(new.shape)}, this model needs "
-                f"{list(value.shape)}: another architecture, or other seeds"
+                f"{what}: {name} has shape {list(new.shape[1:])}, this model needs "
+                f"{list(value.shape[1:])}: another architecture"
             )
         value.copy_(torch.from_numpy(np.ascontiguousarray(new)))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in training: with more threads products are summed in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
