@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from saltus.report import StudyReport
+from saltus.report.bars import bar_panel, bars
 from saltus.report.compose import curve, figure, mark, panel, slope
 from saltus.report.figure import Reference
+from saltus.report.films import film, take
+from saltus.report.heat_maps import heat_map, heat_maps
+from saltus.report.scatters import scatter, scatters
+from saltus.report.summaries import curve_against
 from saltus.runs import Run, ShardWriter, create_run, open_run
 from saltus.studies import Claim, Range, Study, amount, holds
 from saltus.studies.loss_plateau import STUDY as REAL
@@ -113,3 +118,52 @@ def composed():
             yield figure(arms["missing"].name, [])
 
     return figures
+
+
+@pytest.fixture
+def kinds():
+    """A figure of every kind: heat maps (small, large, with gaps), scatters, bars, a film."""
+    generator = np.random.default_rng(0)
+    layers = [f"layer {layer}" for layer in range(4)]
+    lost = np.exp(generator.normal(-4, 1.5, (6, 4, 8)))
+    change = generator.normal(0, 0.3, (5, 4, 8))
+    change[:, 1, 3] = np.nan
+    values = np.linspace(-1.5, 1.5, 31)
+    tokens = np.stack([np.sign(values), np.abs(values)], axis=1)
+    cells = generator.normal(0, 1, (14, 2))
+    columns = [f"column {cell % 7}" for cell in range(14)]
+
+    def moving(seed):
+        steps = 100 * seed + np.arange(100, 200, 10)
+        shares = np.linspace(0, 1, len(steps))
+        maps = shares[:, None, None, None] * np.eye(6) + 0.1 * generator.uniform(size=(10, 2, 6, 6))
+        frames = [scatter("", tokens * share, values=values) for share in shares]
+        places = [scatter("", cells * share, kinds=columns) for share in shares]
+        loss = panel("Training loss", [(f"seed {seed}", steps, 2 - shares[None])])
+        who = f"seed {seed}"
+        clouds = [(steps, scatters("Tokens", frames, who, unit="value", diverging=True)),
+                  (steps, scatters("Positions", places, who))]  # fmt: skip
+        signed = maps - 0.4
+        return take(
+            who, [("blocks.0", steps, maps), ("blocks.1", steps, signed)], clouds, loss=loss
+        )
+
+    ablated = {"row heads": [0.3, 0.4, 0.2], "every head of the first two layers": [0.9, 1.1, 1.0]}
+    methods = {"encoder": ablated, "nuclear norm": {"row heads": [0.5], "none": [0.01, 0.02]}}
+    return [
+        heat_maps("Ablated heads", [heat_map("uniform", lost, layers, x_label="head"),
+                                    heat_map("mean", lost / 2, layers)], unit="MSE", log=True),
+        heat_maps("Patched heads", [heat_map("change", change, layers)], diverging=True),
+        heat_maps("Norms", [heat_map("nuclear norm", lost[0, :, :2], layers,
+                                     ["the encoder's", "regularised least squares"])]),
+        heat_maps("Samples", [heat_map(f"sample {n}", generator.normal(size=(25, 25)))
+                              for n in range(2)], diverging=True),
+        scatters("Tokens", [scatter(f"step {step}", tokens * step, values=values, y_label="second")
+                            for step in (1, 2, 3)], "seed 0", unit="value", diverging=True),
+        scatters("Positions", [scatter("t-SNE", cells, kinds=columns)], "seed 0"),
+        bars("Sets", [bar_panel("masked", ablated, "MSE", levels=[("intact", 0.01), ("plateau", 1.2)]),
+                      bar_panel("by method", methods, "MSE", log=True)]),
+        figure("Against p", [curve_against("masked", [0.1, 0.5], {"encoder": lost[:, 0, :2]},
+                                           x_label="mask probability", log=True)]),
+        film("The leap", [moving(0), moving(3)]),
+    ]  # fmt: skip

@@ -103,21 +103,33 @@ def run_page(written, make_run):
     return written["run"]
 
 
+@pytest.fixture
+def kinds_page(written, make_report, kinds):
+    """A study whose figures are of every kind."""
+    if "kinds" not in written:
+        report = make_report()
+        study = replace(report.study, figures=lambda arms: iter(kinds))
+        written["kinds"] = write_report(
+            [replace(report, study=study)], written["folder"] / "kinds.html"
+        )
+    return written["kinds"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
-@pytest.mark.parametrize("kind", ["study_page", "run_page"])
+@pytest.mark.parametrize("kind", ["study_page", "run_page", "kinds_page"])
 def test_a_page_fits_and_says_nothing_wrong(visit, request, kind, size, scheme):
     page = visit(request.getfixturevalue(kind), size, scheme)
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= size[0], page.evaluate(WIDER_THAN_THE_PAGE, size[0])
     assert page.evaluate(TOO_SMALL, SMALLEST) == []
-    for number in page.locator(".tick.y").all():
+    for number in page.locator(".tick.y:visible, .category").all():
         assert number.bounding_box()["x"] >= 0, number.inner_text()
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "rgb(251, 250, 246)", "dark": "rgb(17, 20, 26)"}[scheme]
     for figure in page.locator("figure").all():
         box = figure.bounding_box()
-        assert box["width"] > 200 and box["height"] > 100
+        assert box["width"] > 200 and box["height"] > 80
         assert figure.locator("figcaption").inner_text()
 
 
@@ -165,7 +177,7 @@ def test_survival_is_read_right_continuously(visit, run_page):
 
 def test_attention_moves_with_the_slider_and_plays(visit, run_page):
     page = visit(run_page, DESK)
-    figure = page.locator(".attention-maps")
+    figure = page.locator(".films")
     canvas, slider = figure.locator("canvas").first, figure.locator("input.steps")
     painted = "each => each.toDataURL()"
     last = canvas.evaluate(painted)
@@ -182,6 +194,96 @@ def test_attention_moves_with_the_slider_and_plays(visit, run_page):
     assert canvas.evaluate(painted) != last
     canvas.hover()
     assert "query" in figure.locator(".map-foot").first.inner_text()
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_cells_points_and_rows_are_read_out(visit, kinds_page, size):
+    page = visit(kinds_page, size)
+    plots = page.locator(".spotted .plot").all()
+    assert len(plots) == 2 + 1 + 1 + 3 + 1 + 2
+    for plot in plots:
+        plot.tap() if size == PHONE else plot.hover()
+        tip = page.locator(".tip")
+        assert tip.count() == 1 and tip.locator("b").first.inner_text()
+        box = tip.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= size[0]
+    page.locator("h1").tap() if size == PHONE else page.locator("h1").hover()
+    assert page.locator(".tip").count() == 0
+
+
+def test_the_keyboard_walks_over_cells_and_down_bars(visit, kinds_page):
+    page = visit(kinds_page, DESK)
+    said = page.locator(".tip b").first
+
+    def walk(plot, *keys):
+        plot.focus()
+        heads = []
+        for key in keys:
+            plot.press(key)
+            heads.append(said.inner_text())
+        plot.press("Escape")
+        assert page.locator(".tip").count() == 0
+        return heads
+
+    cells = page.locator(".heat-maps .plot").first
+    assert walk(cells, "ArrowRight", "ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp") == [
+        "layer 0, head 0", "layer 0, head 1", "layer 1, head 1", "layer 1, head 0",
+        "layer 0, head 0",
+    ]  # fmt: skip
+    rows = page.locator(".bars .plot").first
+    assert walk(rows, "ArrowDown", "ArrowDown", "ArrowDown") == [
+        "row heads", "every head of the first two layers", "every head of the first two layers",
+    ]  # fmt: skip
+
+
+def test_a_cell_says_its_number_and_interval(visit, kinds_page, kinds):
+    page, found = visit(kinds_page, DESK), kinds[0].maps[0]
+    page.locator(".heat-maps .cell").nth(2 * 8 + 5).hover()
+    tip = page.locator(".tip").inner_text()
+    ends = found.low[2, 5], found.values[2, 5], found.high[2, 5]
+    for value in ends:
+        assert f"{value:.4g}".replace("-", "−") in tip
+    assert "95\u00a0%" in tip and "6 seeds" in tip
+
+
+def test_numbers_of_cells_are_seen_only_where_they_fit(visit, kinds_page):
+    for size, some in ((DESK, True), (PHONE, False)):
+        first = visit(kinds_page, size).locator(".heat-maps .cell span").first
+        assert first.is_visible() == some
+
+
+def test_a_film_moves_maps_points_and_the_mark_on_the_loss(visit, kinds_page):
+    page = visit(kinds_page, DESK)
+    film = page.locator(".films", has=page.locator(".clouds"))
+    slider, output = film.locator("input.steps"), film.locator("output.step")
+    canvas, dot = film.locator("canvas").first, film.locator(".cloud .dots").first
+    loss, rule = film.locator("[data-take='0']"), film.locator(".rule")
+
+    def state():
+        place = rule.evaluate("each => parseFloat(each.style.left)")
+        return canvas.evaluate("each => each.toDataURL()"), dot.get_attribute("d"), place
+
+    assert output.inner_text() == "step 190" and state()[2] == 100
+    last = state()
+    slider.focus()
+    slider.press("Home")
+    assert output.inner_text() == "step 100"
+    first = state()
+    assert all(one != other for one, other in zip(first, last, strict=True)) and first[2] == 0
+    slider.press("ArrowRight")
+    assert output.inner_text() == "step 110"
+    loss.locator(".plot").click()
+    assert output.inner_text() in {"step 140", "step 150"}
+    film.locator("select.view").select_option("1")
+    assert output.inner_text() in {"step 440", "step 450"}
+    assert not loss.is_visible() and film.locator("[data-take='1']").is_visible()
+    assert film.locator(".map-head b").first.inner_text() == "seed 3"
+    canvas.focus()
+    canvas.press("ArrowDown")
+    canvas.press("ArrowDown")
+    assert "query 1, key 0: " in film.locator(".map-foot").first.inner_text()
+    film.locator(".cloud .plot").first.hover()
+    assert page.locator(".tip").inner_text()
 
 
 def test_buttons_and_details_do_what_they_say(visit, study_page):

@@ -1,5 +1,6 @@
 """The page: one file, nothing from outside, all text escaped, every verdict accounted for."""
 
+import base64
 import json
 import re
 from dataclasses import replace
@@ -91,10 +92,13 @@ def test_a_diverged_member_breaks_neither_paths_nor_data(page):
 
 
 def test_the_maps_travel_in_the_page(page):
-    (found,) = page.data("attention")
-    assert found["steps"] == [0, 20, 40, 60]
-    (maps,) = found["maps"]
-    assert maps["shape"] == [2, 6, 6] and len(maps["views"]) == 2
+    (found,) = page.data("film")
+    assert [take["name"] for take in found["takes"]] == ["mean over seeds", "seed 0"]
+    for take in found["takes"]:
+        assert take["steps"] == [0, 20, 40, 60]
+        assert take["along"] == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=1e-4)
+        (maps,) = take["tracks"]
+        assert maps["shape"] == [2, 6, 6] and len(base64.b64decode(maps["codes"])) == 4 * 2 * 36
     assert len([1 for name, _ in page.elements if name == "canvas"]) == 2
 
 

@@ -101,7 +101,7 @@ def x_axis(panels: Sequence[Panel]) -> Axis:
     if log:
         low, high = (low, high) if ends else (1.0, 10.0)
         if any(curve.dots for curve in curves) or low == high:
-            return _padded_log(low, high)
+            return padded_log(low, high)
         return Axis(low, high * (high / low) ** 0.015 if stairs else high, log=True)
     air = 0.04 * (high - low) if any(curve.dots for curve in curves) else 0.0
     right = max(air, 0.015 * (high - low)) if stairs else air  # the last step is seen whole
@@ -127,7 +127,7 @@ def value_axis(panels: Sequence[Panel]) -> Axis:
     room = ROOM * named if named <= NAMED_MARKS else 0.0
     if log:
         low, high = float(outer.min(initial=low)), float(outer.max(initial=high))
-        axis = _padded_log(low, high)
+        axis = padded_log(low, high)
         return Axis(axis.low, axis.high * (high / low) ** room, log=True)
     low = min(low, max(float(outer.min(initial=low)), low - reach))
     high = max(high, min(float(outer.max(initial=high)), high + reach))
@@ -180,7 +180,8 @@ def _before(stairs: Sequence[Stairs]) -> float:
     return float(min(times[times > 0], default=1.0)) / BEFORE
 
 
-def _padded_log(low: float, high: float) -> Axis:
+def padded_log(low: float, high: float) -> Axis:
+    """A logarithmic axis with a little air at both ends."""
     ratio = (high / low) ** 0.04 if high > low else 2.0
     return Axis(low / ratio, high * ratio, log=True)
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from saltus.report.figure import Figure
-from saltus.report.map_figure import MapFigure
+from saltus.report.films.record import Film
+from saltus.report.films.strip import strips
+from saltus.report.kinds import AnyFigure
 from saltus.report.text import slug
 
 
@@ -26,10 +27,14 @@ class FigureFiles:
 
 
 def write_figures(
-    figures: Sequence[Figure | MapFigure], folder: Path, suffixes: Sequence[str]
+    figures: Sequence[AnyFigure], folder: Path, suffixes: Sequence[str]
 ) -> list[FigureFiles]:
-    """FOLDER/NUMBER-title.SUFFIX for every figure and suffix."""
+    """FOLDER/NUMBER-title.SUFFIX for every figure and suffix; a film becomes strips of frames."""
     from saltus.report import publication
+
+    on_paper: list[publication.OnPaper] = []
+    for figure in figures:
+        on_paper += strips(figure) if isinstance(figure, Film) else [figure]
 
     return [
         FigureFiles(
@@ -40,5 +45,5 @@ def write_figures(
                 for suffix in suffixes
             ),
         )
-        for number, figure in enumerate(figures, 1)
+        for number, figure in enumerate(on_paper, 1)
     ]

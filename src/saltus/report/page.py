@@ -25,14 +25,14 @@ def page(title: str, *sections: object) -> str:
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="generator", content=f"Saltus {saltus.__version__}"),
         tag("title", title),
-        tag("style", Markup(style.css_variables() + _asset("page.css"))),
+        tag("style", Markup(style.css_variables() + _asset("page.css") + _asset("figures.css"))),
     )
     body = tag(
         "body",
         masthead(),
         tag("main", sections),
         footer(),
-        tag("script", Markup(_asset("page.js"))),
+        [tag("script", Markup(_asset(name))) for name in ("page.js", "spots.js", "film.js")],
     )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from saltus.errors import SaltusError
 from saltus.report import gather
-from saltus.report.attention import maps_of, viewer
-from saltus.report.detected import detected
+from saltus.report.attention import TITLE, attention_film
 from saltus.report.figure import Figure
-from saltus.report.gather import groups_of
+from saltus.report.films.page import draw_film
+from saltus.report.kinds import AnyFigure, draw_any
 from saltus.report.leaps import leap_blocks, leap_figures, try_leapings
-from saltus.report.map_figure import MapFigure, map_figures
 from saltus.report.markup import Markup, tag
 from saltus.report.svg import draw
 from saltus.runs import Run
@@ -27,7 +26,7 @@ class Part:
 
     title: str
     content: Sequence[Markup | None]
-    figures: Sequence[Figure | MapFigure] = ()
+    figures: Sequence[AnyFigure] = ()
     missing: str = ""  # why there are not more figures; empty if there is nothing to say
 
 
@@ -61,8 +60,7 @@ def composed_part(study: Study, arms: Mapping[str, Run]) -> Part:
     """The figures that the study composes, each under its title, and a line on what is missing."""
     found, missing = figures_of(study, arms)
     drawn = [
-        tag("div", tag("h4", figure.title), draw(figure, height_of(figure)), class_="composed")
-        for figure in found
+        tag("div", tag("h4", figure.title), draw_any(figure), class_="composed") for figure in found
     ]
     return Part("The paper's figures", [*drawn, _not_drawn(missing)], found, missing)
 
@@ -76,10 +74,8 @@ def leap_part(arms: Mapping[str, Run], study: Study | None = None) -> Part:
 
 def attention_part(arms: Mapping[str, Run]) -> Part:
     """The maps behind a slider; in files at a few steps around the leap."""
-    maps = maps_of(arms)
-    groups = [group for groups in groups_of(arms).values() for group in groups] if maps else []
-    leaps = {group.label: detected(group.run, group.places) for group in groups}
-    return Part("Attention over training", [viewer(maps)], map_figures(maps, leaps))
+    film = attention_film(arms)
+    return Part(TITLE, [draw_film(film)], [film]) if film else Part(TITLE, ())
 
 
 def blocks_of(parts: Iterable[Part]) -> list[Markup | None]:
@@ -87,9 +83,9 @@ def blocks_of(parts: Iterable[Part]) -> list[Markup | None]:
     return [block(part.title, *part.content) for part in parts]
 
 
-def figures_of(study: Study, arms: Mapping[str, Run]) -> tuple[list[Figure], str]:
+def figures_of(study: Study, arms: Mapping[str, Run]) -> tuple[list[AnyFigure], str]:
     """A study's figures, as far as its runs carry them, and why there are no more ('': they do)."""
-    found: list[Figure] = []
+    found: list[AnyFigure] = []
     try:
         for figure in study.figures(Arms(arms)) if study.figures else ():
             found.append(figure)
@@ -103,11 +99,6 @@ class Arms(dict[str, Run]):
 
     def __missing__(self, arm: str) -> Run:
         raise SaltusError(f"arm {arm} was not run")
-
-
-def height_of(figure: Figure) -> int:
-    """In pixels: the fewer panels stand side by side, the higher they are."""
-    return {1: 340, 2: 280, 4: 260}.get(len(figure.panels), 220)
 
 
 def block(title: str, *content: object) -> Markup | None:

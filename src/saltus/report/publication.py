@@ -22,10 +22,16 @@ from saltus.report.axes import (
     value_axis,
     x_axes,
 )
+from saltus.report.bars.paper import draw_bars
+from saltus.report.bars.record import Bars
 from saltus.report.figure import Curve, Figure, Mark, Panel, Stairs, reference_colors
-from saltus.report.map_figure import MapFigure
-from saltus.report.publication_maps import draw_maps
+from saltus.report.films.paper import draw_strip
+from saltus.report.films.strip import Strip
+from saltus.report.heat_maps.paper import draw_heat_maps
+from saltus.report.heat_maps.record import HeatMaps
 from saltus.report.save import save
+from saltus.report.scatters.paper import draw_scatters
+from saltus.report.scatters.record import Scatters
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,20 +65,38 @@ TICKS = 4  # wanted along x
 LABEL_GAP = 0.07  # of a panel's height, between the labels of two levels
 
 
-def render(figure: Figure | MapFigure, suffix: str) -> bytes:
+OnPaper = Figure | HeatMaps | Scatters | Bars | Strip  # a film is cut into strips before
+
+
+def render(figure: OnPaper, suffix: str) -> bytes:
     """The figure as a file of that kind. Raises SaltusError for another suffix."""
     if suffix not in SUFFIXES:
         raise SaltusError(f"figure: suffix '{suffix}' is not allowed: {', '.join(SUFFIXES)}")
     from matplotlib import rc_context
 
     with rc_context(SETTINGS):
-        drawing = draw_maps(figure) if isinstance(figure, MapFigure) else draw(figure)
+        drawing = draw_any(figure)
         file = io.BytesIO()
         undated: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
         drawing.savefig(
             file, format=suffix[1:], dpi=300, bbox_inches="tight", metadata=undated.get(suffix, {})
         )
     return file.getvalue()
+
+
+def draw_any(figure: OnPaper) -> Drawing:
+    """Any kind as a matplotlib figure."""
+    match figure:
+        case HeatMaps():
+            return draw_heat_maps(figure)
+        case Scatters():
+            return draw_scatters(figure)
+        case Bars():
+            return draw_bars(figure)
+        case Strip():
+            return draw_strip(figure)
+        case Figure():
+            return draw(figure)
 
 
 def draw(figure: Figure) -> Drawing:
@@ -230,7 +254,7 @@ def draw_stairs(axes: Axes, stairs: Sequence[Stairs], x: Axis) -> None:
             )  # fmt: skip
 
 
-def write(figure: Figure | MapFigure, path: Path) -> Path:
+def write(figure: OnPaper, path: Path) -> Path:
     """Write the figure to `path`; the suffix chooses the kind."""
     return save(path, render(figure, path.suffix.lower()))
 

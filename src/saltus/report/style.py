@@ -9,8 +9,11 @@ from __future__ import annotations
 LIGHT = ("#0369a8", "#c8500a", "#0b8560", "#a8417f", "#a97400", "#3d8fc4", "#5b6470")
 DARK = ("#5cb3ee", "#ff8f55", "#3fcb9f", "#e597c6", "#f0bd4c", "#9fd6fa", "#b4bcc8")
 INK, SOFT = "#1b1f27", "#555b66"
-POSITIVE, NEGATIVE = "#0b5c96", "#be4e08"  # weights of an attention map, as in page.css
+POSITIVE, NEGATIVE = "#0b5c96", "#be4e08"  # colours that stand for values, as in page.css
+MIDDLE = "#c3bfb4"  # between them, for points: on paper they are seen
 DASHES = ("", "7 3", "2 2.5")
+
+MISSING = "#ecebe6"  # where there is no value
 
 # Opacities, the same as in page.css.
 BAND_ALL, BAND_HALF, BAND_INTERVAL, SEED_LINE = 0.13, 0.26, 0.15, 0.32
