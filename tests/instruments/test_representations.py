@@ -84,7 +84,6 @@ def test_a_task_that_offers_nothing_to_probe_is_refused_before_anything_is_train
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="not written yet")
 def test_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace: dict = {"__name__": "__main__"}
@@ -92,7 +91,6 @@ def test_the_page_runs(tmp_path, monkeypatch):
         exec(compile(source, "representations.md", "exec"), namespace)
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="not written yet")
 def test_the_page_names_what_the_instruments_give_and_fits_the_width_of_the_code():
     text = PAGE.read_text("utf-8")
     for kind in ("component-switching", "embedding-geometry", "position-shuffle", "linear-probe"):
