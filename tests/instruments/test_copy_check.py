@@ -89,6 +89,13 @@ def test_an_encoder_is_shown_the_planted_tokens():
         torch.testing.assert_close(found[f"copy-check/{name}/0.3"], value, rtol=1e-6, atol=1e-6)
 
 
+def test_values_are_named_as_what_was_written():
+    coarse = MatrixCompletion(rows=5, columns=5, rank=1, decimals=1)
+    found = read(Copier(coarse), coarse, values=(0.44,))
+    assert {name.rpartition("/")[2] for name in found} == {"mask", "0.4"}
+    assert found["replace-loss/0.4"] < 1e-12
+
+
 class Echo(nn.Module):
     """Answers x_i with x_i, surely, whatever the rule says."""
 
@@ -111,6 +118,7 @@ def test_what_does_not_fit_is_one_line():
         (WordCooccurrence(), {}, "task word-cooccurrence does not say where a value could be"),
         (ADDING, {}, "values: required for task moving-window-sum, which writes tokens, by id"),
         (ADDING, {"values": [44]}, "44 is no token that task moving-window-sum copies; allowed: "),
+        (TASK, {"values": [0.441, 0.44]}, "values: two of them are written as 0.44"),
         (TASK, {"task": MatrixCompletion(decimals=1)}, "task matrix-completion has 202 tokens "),
     ):
         with pytest.raises(ValueError, match=line):

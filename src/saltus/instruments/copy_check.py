@@ -18,7 +18,8 @@ NUMBERS = (0.44, -0.24)  # the paper's
 
 class CopyCheck(Instrument):
     """A value v is written where a model that copies gives it back (section 6.1 of our spec): in
-    matrix completion, in the place of every masked entry. For each of `values`:
+    matrix completion, in the place of every masked entry. For each of `values`, named as what was
+    written, which is rounded to what tokens stand for:
 
     - `copy-check/replace-loss/<v>`: how far the outputs at those places are from v (squared
       error, or 0 / 1 for tokens): small where the model copies;
@@ -57,11 +58,16 @@ class CopyCheck(Instrument):
             raise ValueError(f"task {own.kind} does not say where a value could be written")
         if self.values is None and not _writes_numbers(own):
             raise ValueError(f"values: required for task {own.kind}, which writes tokens, by id")
+        written: set[float] = set()
         for value in self.values or NUMBERS:
             try:
-                own.planted(own.sample(Draws(0, "check"), 1), value)
+                planted = own.planted(own.sample(Draws(0, "check"), 1), value)
             except SaltusError as error:
                 raise ValueError(str(error)) from None
+            assert planted is not None  # this task has its own way
+            if planted.value in written:
+                raise ValueError(f"values: two of them are written as {planted.value:g}")
+            written.add(planted.value)
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
         task, batch, results = reading.task, reading.batch, {}
@@ -69,8 +75,8 @@ class CopyCheck(Instrument):
             planted = task.planted(batch, value)
             assert planted is not None  # `check` saw to it
             if not results and _writes_numbers(task):
-                results = self._copied(reading, planted._replace(batch=batch, value=0.0), "mask")
-            results |= self._copied(reading, planted, f"{value:g}")
+                results |= self._copied(reading, planted._replace(batch=batch, value=0.0), "mask")
+            results |= self._copied(reading, planted, f"{planted.value:g}")
         return results
 
     def _copied(self, reading: Reading, planted: Planted, name: str) -> dict[str, Tensor]:
