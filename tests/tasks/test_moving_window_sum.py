@@ -133,3 +133,8 @@ def ideal_outputs(task, batch, knows):
     if knows == "start":
         outputs[:, copied] = inputs
     return outputs
+
+
+def test_all_answers_but_the_first_are_compared():
+    assert PAPER.state_groups() == (tuple(range(17, 32)),)
+    assert MovingWindowSum(length=4, window=3).state_groups() == ((5, 6, 7),)

@@ -10,14 +10,32 @@ from saltus.models.base import initial_parameters
 from saltus.models.transformer import Decoder
 from saltus.random import Draws
 from saltus.tasks import SequenceTask, Task
+from saltus.tasks.addition import Addition
+from saltus.tasks.concatenated_sums import ConcatenatedSums
+from saltus.tasks.copying import Copy, Reverse
+from saltus.tasks.histogram import Histogram
 from saltus.tasks.moving_window_sum import MovingWindowSum
+from saltus.tasks.permutation import Permutation
+from saltus.tasks.prefix_sum import PrefixSum
+from saltus.tasks.repeat import Repeat
 
 TASKS = [
     MovingWindowSum(length=5),
     MovingWindowSum(length=7, window=3, alphabet=4, modulus=11),
     MovingWindowSum(length=2, window=1, alphabet=2, modulus=2),
+    ConcatenatedSums(),
+    PrefixSum(length=5),
+    PrefixSum(length=4, alphabet=4, inputs="permutation"),
+    Addition(digits=2),
+    Permutation(length=4, alphabet=3, compositions=2),
+    Histogram(length=5),
+    Copy(length=3),
+    Reverse(length=3),
+    Repeat(length=4, blocks=2),
 ]
-every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: f"window-{task.window}")
+every_task = pytest.mark.parametrize(
+    "task", TASKS, ids=[f"{number}-{task.kind}" for number, task in enumerate(TASKS)]
+)
 
 
 @every_task
@@ -42,7 +60,45 @@ def test_the_answer_is_what_follows_the_prompt(task):
     batch = task.sample(Draws([0, 1], "data"), 6)
     answer = task.answer(batch)
     assert answer.shape == (2, 6, task.answer_length)
-    assert answer.equal(task.solve(batch["inputs"][..., : task.length]))
+    assert answer.equal(task.solve(batch["inputs"][..., : task.prompt_length - 1]))
+
+
+@every_task
+def test_a_task_is_data_and_can_be_a_key(task):
+    assert Task.parse(task.model_dump(mode="json")) == task
+    assert hash(Task.parse(task.model_dump())) == hash(task)
+
+
+@every_task
+def test_what_is_said_of_answers_lies_in_their_rows(task):
+    rows, positions = task.output_rows(), task.interface.positions
+    assert range(positions)[rows] == range(positions - task.answer_length, positions)
+    groups = [position for group in task.state_groups() for position in group]
+    assert len(set(groups)) == len(groups) and set(groups) <= set(range(positions)[rows])
+    needed = task.attended()
+    if needed is not None:
+        assert needed.shape == (positions, positions)
+        assert needed[rows].any(-1).all()
+        assert not needed.triu(1).any()  # no query needs a later key
+        assert task.attended_in(task.sample(Draws(0, "data"), 2)).equal(needed.expand(2, -1, -1))
+
+
+@every_task
+def test_tokens_stand_for_their_own_numbers_and_signs_for_none(task):
+    values = task.token_values()
+    assert values.shape == (task.vocabulary,)
+    ids = torch.arange(task.vocabulary).float()
+    assert values[task.separator].isnan()
+    assert values[~values.isnan()].equal(ids[~values.isnan()])
+    assert values.isnan().sum() == (2 if isinstance(task, Addition) else 1)
+    tokens = task.sequences(Draws(0, "data"), 50)
+    assert tokens.min() >= 0 and tokens.max() < task.vocabulary
+
+
+@every_task
+def test_the_floor_lies_below_what_is_known_before(task):
+    levels = list(task.levels().values())
+    assert levels == sorted(levels) and levels[0] > 0
 
 
 @every_task
@@ -89,7 +145,7 @@ def test_greedy_decoding_with_an_oracle_is_always_right(task):
 
     def oracle(tokens):
         lengths.append(tokens.shape[-1])
-        answer = task.solve(tokens[..., : task.length])
+        answer = task.solve(tokens[..., : task.prompt_length - 1])
         following = torch.cat([tokens[..., 1 : task.prompt_length], answer], dim=-1)
         return F.one_hot(following, task.vocabulary).float()[..., : tokens.shape[-1], :]
 
