@@ -9,10 +9,16 @@ from torch import nn
 import saltus
 from saltus.errors import SaltusError
 from saltus.instruments.attention_entropy import AttentionEntropy
+from saltus.instruments.component_switching import ComponentSwitching
+from saltus.instruments.copy_check import CopyCheck
 from saltus.instruments.evaluation import Evaluation
 from saltus.instruments.gradient_norms import GradientNorms
+from saltus.instruments.grid_attention import GridAttention
+from saltus.instruments.head_ablation import HeadAblation
 from saltus.instruments.norms import Norms
+from saltus.models import Tape
 from saltus.models.base import initial_parameters
+from saltus.models.edits import ablations
 from saltus.models.transformer import Decoder
 from saltus.random import Draws
 from saltus.tasks.moving_window_sum import MovingWindowSum
@@ -53,3 +59,63 @@ def test_a_module_with_sites_gives_everything_on_a_batch() -> None:
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(SaltusError, match="evaluation: it needs a task and a batch"):
         saltus.read(nn.Linear(2, 2), [Evaluation()])
+
+
+def decoder(**fields):
+    """A module with its task and a batch."""
+    task = MovingWindowSum(length=5)
+    config = Decoder(width=8, heads=2, **fields)
+    module = config.build(task.interface)
+    module.load_state_dict(initial_parameters(config, module, 0))
+    return module, task, task.sample(Draws(0, "mine"), 6)
+
+
+def test_what_runs_the_model_again_runs_this_one_and_leaves_it_as_it_was() -> None:
+    module, task, batch = decoder()
+    module.blocks[0].mlp.eval()  # a part in a mode of its own
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    found = saltus.read(module, [HeadAblation()], task, batch)
+    loss = task.loss(module(batch["inputs"]), batch).mean().detach()
+    torch.testing.assert_close(found["head-ablation/intact/loss"], loss)
+    tape = Tape(edits=ablations([(0, 1)], "uniform"))
+    loss = task.loss(module(batch["inputs"], tape), batch).mean().detach()
+    torch.testing.assert_close(found["head-ablation/loss/blocks.0"][1], loss)
+    assert module.training and not module.blocks[0].mlp.training
+    assert all(value.equal(before[name]) for name, value in module.state_dict().items())
+
+
+def test_a_donor_is_given_by_the_module_s_names() -> None:
+    module, task, batch = decoder()
+    donor = {name: value + 0.1 for name, value in module.state_dict().items()}
+    found = saltus.read(module, [ComponentSwitching()], task, batch, donor)
+    module.load_state_dict(donor)
+    loss = task.loss(module(batch["inputs"]), batch).mean().detach()
+    torch.testing.assert_close(found["component-switching/donor/loss"], loss)
+
+
+def test_a_module_without_a_tape_can_be_run_again_but_not_edited() -> None:
+    class Last(nn.Module):
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return nn.functional.one_hot(tokens, 18).float()
+
+    _, task, batch = decoder()
+    assert saltus.read(Last(), [CopyCheck(values=(3,))], task, batch)
+    with pytest.raises(SaltusError) as caught:
+        saltus.read(Last(), [HeadAblation()], task, batch)
+    assert str(caught.value) == (
+        "module Last: its forward takes no tape, so it has no sites to read or to overwrite"
+    )
+
+
+def test_what_analyses_miss_is_named() -> None:
+    module, task, batch = decoder()
+    other = MovingWindowSum(length=5, modulus=7)
+    for instrument, given, line in (
+        (HeadAblation(), (), "head-ablation: it needs a task and a batch"),
+        (ComponentSwitching(), (task, batch), "component-switching: it mixes two checkpoints: "),
+        (Evaluation(task=other), (task, batch), "evaluation: it has a task of its own: give that"),
+        (GridAttention(), (task, batch), "grid-attention: task moving-window-sum has no grid"),
+    ):
+        with pytest.raises(SaltusError, match=line):
+            saltus.read(module, [instrument], *given)
+    assert saltus.read(module, [Evaluation(task=other)], other, batch)
