@@ -38,7 +38,7 @@ class ArmOutcome:
 
 @dataclass(frozen=True)
 class NotRun:
-    """An arm that could not begin, because a donor of it has no finished run."""
+    """An arm that could not begin: no finished run of a donor, or none that serves."""
 
     arm: str
     error: str
@@ -179,20 +179,20 @@ def _begin(
     fresh: bool,
 ) -> tuple[Path, How] | str:
     """The run of an arm, made or found; why there can be none, where that is for its donors."""
-    needed = donors(experiment)
-    if needed:
-        runs = {}
-        for donor in needed:
-            outcome = ended[donor]
-            if isinstance(outcome, NotRun) or outcome.run is None:
-                return f"it starts from {donor}, which has no finished run"
-            runs[donor] = outcome.run
-        try:
-            experiment = with_donors(experiment, runs, folder / "donors")
-        except SaltusError as error:
-            return str(error)
-    found = None if fresh else previous(folder, experiment, watcher)
-    return found or (create(experiment, folder), "new")
+    runs = {}
+    for donor in donors(experiment):
+        outcome = ended[donor]
+        if isinstance(outcome, NotRun) or outcome.run is None:
+            return f"it starts from {donor}, which has no finished run"
+        runs[donor] = outcome.run
+    try:
+        experiment = with_donors(experiment, runs, folder / "donors")
+        found = None if fresh else previous(folder, experiment, watcher)
+        return found or (create(experiment, folder), "new")
+    except SaltusError as error:
+        if not runs:  # nothing was trained for it
+            raise
+        return str(error)
 
 
 def _train(
