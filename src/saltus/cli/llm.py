@@ -142,10 +142,13 @@ def _print(measured: Sequence[Measured], output: Path | None) -> None:
     say(f"{measured[0].architecture}, {count(prompts, 'prompt')}, {written} tokens written to each")
     say(f"means over prompts [95 % over prompts]; {pairs} pairs of states, {written - 1} of tokens")
     steps = all(each.step is not None for each in measured)
-    made = table("step" if steps else "checkpoint", "COS", "rho", "entropy",
-                 right=("step", "COS", "rho", "entropy"))  # fmt: skip
-    for each in measured:
-        name = f"{each.step:,}" if steps else each.checkpoint
+    names = [f"{each.step:,}" if steps else str(n) for n, each in enumerate(measured, start=1)]
+    if not steps:
+        for name, each in zip(names, measured, strict=True):
+            say(f"  {name}  {each.checkpoint}")
+    head = ("step" if steps else "", "COS", "rho", "entropy")
+    made = table(*head, right=head, padding=(0, 1, 0, 0))
+    for name, each in zip(names, measured, strict=True):
         made.add_row(name, *(_decimals(getattr(each, measure)) for measure in MEASURES))
     console().print(made)
     if ended := sum(each.ended for each in measured):

@@ -7,7 +7,6 @@ with one another.
 
 from __future__ import annotations
 
-import gc
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -109,12 +108,12 @@ def step_of(checkpoint: str, pattern: str = STEP) -> int | None:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise SaltusError(f"steps_from: {pattern!r} is not a regular expression: {error}") from None
+        raise SaltusError(f"steps_from: '{pattern}' is not a regular expression: {error}") from None
     if compiled.groups != 1:
-        raise SaltusError(f"steps_from: {pattern!r} must have one group, as in 'step(\\d+)'")
+        raise SaltusError(f"steps_from: '{pattern}' must have one group, as in 'step(\\d+)'")
     found = compiled.findall(checkpoint)
     if found and not found[-1].isdecimal():
-        raise SaltusError(f"steps_from: {pattern!r} finds '{found[-1]}' in {checkpoint}: no step")
+        raise SaltusError(f"steps_from: '{pattern}' finds '{found[-1]}' in {checkpoint}: no step")
     return int(found[-1]) if found else None
 
 
@@ -143,8 +142,8 @@ def _measured(
 ) -> Iterator[Measured | Unmeasured]:
     first: dict[str, Any] | None = None
     for checkpoint, step in listed:
+        began, model = perf_counter(), None
         try:
-            began = perf_counter()
             model = load(checkpoint, loading)
             architecture, sizes = type(model).__name__, _sizes(model)
             _check_same(sizes, first)
@@ -156,8 +155,8 @@ def _measured(
             yield Unmeasured(checkpoint, step, str(error))
             continue
         finally:
-            model = None
-            gc.collect()  # before the next one comes: modules may refer to themselves
+            if model is not None:  # its weights go now, whatever still refers to the module
+                model.to_empty(device="meta")
         first = first or sizes
         yield Measured(
             checkpoint,
