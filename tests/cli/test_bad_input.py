@@ -23,8 +23,8 @@ MEMBERWISE = (
     "optimizer.weight_decay"
 )
 VERBS = (
-    "compare, dropbench, export, figure, flow, list, llm, look, power, query, report, reproduce, "
-    "resume, run, runs, show, verify"
+    "baseline, compare, dropbench, export, figure, flow, list, llm, look, power, query, report, "
+    "reproduce, resume, run, runs, show, verify"
 )
 STUDIES = "did you mean 'loss-plateau'? Allowed: loss-plateau, word-cooccurrence"
 
