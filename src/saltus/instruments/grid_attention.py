@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, SupportsFloat
 
 import torch
 from jaxtyping import Bool, Float
@@ -65,7 +65,11 @@ class GridAttention(Instrument):
 
 
 def category(
-    row: float, column: float, own: float, structured: float = 0.6, unstructured: float = 0.2
+    row: SupportsFloat,
+    column: SupportsFloat,
+    own: SupportsFloat,
+    structured: float = 0.6,
+    unstructured: float = 0.2,
 ) -> Category:
     """What a head is, by its shares of attention.
 
@@ -73,7 +77,7 @@ def category(
     are below that threshold; otherwise `mixed`. The thresholds are ours: 0.6 and 0.2 at the
     paper's scale, 0.5 for the small settings (section 10 of our spec, claims 11 and 12).
     """
-    masses: dict[Category, float] = {"row": row, "column": column, "self": own}
+    masses: dict[Category, float] = {"row": float(row), "column": float(column), "self": float(own)}
     for name, mass in masses.items():
         if mass > structured:
             return name
