@@ -58,9 +58,7 @@ class Muon(Descent):
         flat = {name: shape for name, shape in shapes.items() if len(shape) == 2}
         if not flat:
             raise SaltusError("optimizer (muon): the model has no two-dimensional parameter")
-        chosen = {
-            name for pattern in self.matrices for name in self._select(flat, pattern, "matrices")
-        }
+        chosen = set(self._select(flat, self.matrices, "matrices"))
         matrices = {name: shape for name, shape in flat.items() if name in chosen}
         rest = {name: shape for name, shape in shapes.items() if name not in chosen}
         assert isinstance(self.others, Descent)
