@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from analysed import analysed
+from analysed import analysed, ensemble_of
 from saltus.errors import SaltusError
 from saltus.instruments.component_switching import ComponentSwitching
+from saltus.instruments.copy_check import CopyCheck
 from saltus.instruments.evaluation import Evaluation
 from saltus.instruments.head_ablation import HeadAblation
+from saltus.models import Model, Tape
+from saltus.models.base import Start
+from saltus.training.ensemble import Ensemble
 from saltus.training.launch import start
+from saltus.training.readings import measure
 from saltus.training.revisit import revisit
+from tiny_experiments import tiny
 
 PARTS = [Evaluation(), HeadAblation(samples=16)]
 
@@ -109,3 +118,56 @@ def test_what_is_not_there_is_one_line(run):
 def test_a_device_that_is_not_there_is_one_line(run):
     with pytest.raises(SaltusError, match=r"engine\.device: cuda is not available here"):
         revisit(run, PARTS, device="cuda")
+
+
+class Headed(nn.Module):
+    """A stranger's module with sites, one model at a time."""
+
+    def __init__(self, interface):
+        super().__init__()
+        self.token = nn.Embedding(interface.vocabulary, 8)
+        self.readout = nn.Linear(8, interface.outputs)
+
+    def forward(self, tokens: torch.Tensor, tape: Tape) -> torch.Tensor:
+        heads = self.token(tokens).unflatten(-1, (2, 4)).transpose(-2, -3)
+        heads = tape("blocks.0.attention.heads", heads)
+        return self.readout(heads.transpose(-2, -3).flatten(-2))
+
+
+class HeadedModel(Model):
+    """Its record."""
+
+    stackable: ClassVar[bool] = False
+    kind: Literal["headed"] = "headed"
+
+    def build(self, interface):
+        return Headed(interface)
+
+    def start(self, name):
+        return Start(0.3)
+
+
+del Model.registry["headed"]  # other tests list what there is
+
+
+def test_layers_that_take_one_model_at_a_time_can_be_run_again_but_not_edited(monkeypatch):
+    monkeypatch.setitem(Model.registry, "headed", HeadedModel)
+    made = Ensemble(tiny(model={"kind": "headed"}, instruments=[]).members())
+    found = measure(made, [CopyCheck(values=(2,), samples=8)], 0)
+    assert found["copy-check/loss/2"].shape == (3,)
+    with pytest.raises(SaltusError) as caught:
+        measure(made, [HeadAblation(samples=8)], 0)
+    assert str(caught.value) == (
+        "model headed: its sites cannot be overwritten, for its layers do not take a stack of "
+        "members"
+    )
+
+
+def test_what_one_instrument_edits_no_other_sees():
+    """Readings together are readings apart, whatever runs the model again in between."""
+    made = ensemble_of("adding", [0, 1])
+    parts = [Evaluation(), HeadAblation(samples=16), CopyCheck(values=(2,), samples=16)]
+    together = measure(made, parts, 2)
+    for part in parts:
+        for name, value in measure(made, [part], 2).items():
+            assert value.equal(together[name])
