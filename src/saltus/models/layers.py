@@ -92,7 +92,14 @@ class Positions(nn.Module):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [..., in] times weight [out, in]^T, or x [members, ..., in] times [members, out, in]^T."""
+    """x [..., in] times weight [out, in]^T, or x [members, ..., in] times [members, out, in]^T.
+
+    One output is a sum: the library's product of one column is slower, and takes another path for
+    one member than for several, with other last bits.
+    """
+    if weight.shape[-2] == 1:
+        found = (x * (weight if weight.ndim == 2 else spread(weight, x))).sum(-1, keepdim=True)
+        return found if bias is None else found + (bias if bias.ndim == 1 else spread(bias, found))
     if weight.ndim == 2:
         return F.linear(x, weight, bias)
     members, outputs, inputs = weight.shape

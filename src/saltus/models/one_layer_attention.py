@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from saltus.models.attention import normalise
 from saltus.models.base import Interface, Model, Start
 from saltus.models.inner_products import READOUT, conserved, readout_norm
-from saltus.models.layers import Embedding, Linear, linear, spread
+from saltus.models.layers import Embedding, Linear, linear
 from saltus.models.sites import SILENT, Tape
 from saltus.models.whole_vectors import pad_samples, whole_samples
 
@@ -121,9 +121,9 @@ class OneLayer(nn.Module):
         if tape.wants(f"{NAME}.heads") or tape.wants("final"):
             value = rows(attention.value.weight, tokens).unsqueeze(-3)
             heads = site(f"{NAME}.heads", pattern @ value, -4)
-            outputs = read_out(site("final", mlp(heads.squeeze(-3)), -3), self.readout.weight)
+            outputs = linear(site("final", mlp(heads.squeeze(-3)), -3), self.readout.weight)
         else:
-            direction = read_out(mlp.weight.mT, self.readout.weight).mT
+            direction = linear(mlp.weight.mT, self.readout.weight).mT
             outputs = mix(pattern.squeeze(-3), attention.value.weight, direction, tokens)
         return outputs.narrow(-3, 0, samples)
 
@@ -166,7 +166,7 @@ def mix(
     tokens: Int[Tensor, "*batch key"],
 ) -> Float[Tensor, "*batch query output"]:
     """f_l = sum_h p_lh G(x_h), with G(mu) = direction . W_V mu computed once per token."""
-    readout = read_out(value, direction)
+    readout = linear(value, direction)
     lead, outputs = readout.shape[:-2], readout.shape[-1]
     index = tokens.reshape(*lead, -1, 1).expand(*lead, -1, outputs)
     per_key = readout.gather(-2, index).view(*tokens.shape, outputs)
@@ -174,12 +174,3 @@ def mix(
         return pattern @ per_key
     return (pattern * per_key.mT).sum(-1, keepdim=True)
 
-
-def read_out(
-    x: Float[Tensor, "*batch row width"], weight: Float[Tensor, "*member output width"]
-) -> Float[Tensor, "*batch row output"]:
-    """x weight^T. One output is a sum: the library's product of one column is slower, and takes
-    another path for one member than for several, with other last bits."""
-    if weight.shape[-2] > 1:
-        return linear(x, weight)
-    return (x * (weight if weight.ndim == 2 else spread(weight, x))).sum(-1, keepdim=True)

@@ -1,0 +1,23 @@
+"""Abrupt learning in transformers (arXiv 2410.22244): matrices that are copied, then computed."""
+
+from saltus.studies.matrix_completion.claims import claims
+from saltus.studies.matrix_completion.recipe import CHANGED, recipe
+from saltus.studies.study import Study
+
+STUDY = Study(
+    name="matrix-completion",
+    title="Abrupt learning: a case study on matrix completion",
+    paper="arXiv 2410.22244 (NeurIPS 2024)",
+    question="A BERT completes low-rank matrices: it copies, then suddenly computes. What changes?",
+    recipe=recipe,
+    claims=claims,
+    changed=CHANGED,
+    headline=(
+        "loss/train",
+        "evaluation/loss/masked",
+        "evaluation/loss/observed",
+        "evaluation/mask-value",
+        "grid-attention/largest-row",
+        "grid-attention/largest-column",
+    ),
+)
