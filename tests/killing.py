@@ -18,6 +18,7 @@ import torch
 
 from saltus.runs import open_run
 from saltus.training.launch import resume
+from training.leaping import register
 
 
 def kill_repeatedly(path: str, kills: int, seed: int, longest: float) -> int:
@@ -40,5 +41,6 @@ def kill_repeatedly(path: str, kills: int, seed: int, longest: float) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    register()
     run, kills, seed, longest = sys.argv[1:]
     print(kill_repeatedly(run, int(kills), int(seed), float(longest)))

@@ -24,6 +24,30 @@ from saltus.training.gradient_flow import GradientFlow
 from saltus.training.optimizers import Adam, AnyOptimizer
 
 
+class Microscope(Record):
+    """Keeps the states in which a member leaps (`saltus.training.microscope`)."""
+
+    frames: int = Field(
+        default=32,
+        ge=2,
+        description="states held before a leap is noticed; after as many more the spacing doubles",
+    )
+    every: int | None = Field(
+        default=None, ge=1, description="steps between frames; a thousandth if not given"
+    )
+
+    def spacing(self, steps: int) -> int:
+        return self.every or max(1, steps // 1000)
+
+    @classmethod
+    def parse(cls, value: Any) -> Any:
+        """A mapping as a Microscope; a mistake is told as one of its fields."""
+        try:
+            return value if value is None else cls.model_validate(value)
+        except ValidationError as error:
+            raise explain(error, cls) from None
+
+
 class Checkpoints(Record):
     """Which states are kept. The first and the last always are."""
 
@@ -33,6 +57,9 @@ class Checkpoints(Record):
         default=None,
         ge=1,
         description="steps between resume points; a tenth of the run if not given",
+    )
+    microscope: Annotated[Microscope | None, BeforeValidator(Microscope.parse)] = Field(
+        default=None, description="if given, `{}` for instance: frames across every leap"
     )
 
     def keeps(self, step: int, steps: int) -> bool:

@@ -18,6 +18,7 @@ from saltus.experiment import Experiment
 from saltus.runs import RunWriter, open_run, verify
 from saltus.training.launch import create, resume, start
 from tiny_experiments import tiny
+from training.leaping import KINDS, falling
 
 STEPS = 120
 
@@ -106,6 +107,82 @@ def test_many_kills_of_a_flow_leave_no_trace(tmp_path: Path) -> None:
         died += killed_until_done(path, 10, seed)
         seed += 1
         assert_unbroken(path, contents(whole.path))
+
+
+def filmed(**changes: object) -> Experiment:
+    """Two members that leap under the microscope, whose memory goes back two rescues or more."""
+    checkpoints = {"every": 40, "rescue": 10, "microscope": {"frames": 24}}
+    engine = {"workers": 1, "chunk": 1, "precision": "float64"}
+    return falling(**{"seeds": 2, "checkpoints": checkpoints, "engine": engine, **changes})
+
+
+FLOWING = {"optimizer": {"kind": "gradient-flow", "duration": 36.0, "rtol": 1e-4, "atol": 1e-8}}
+
+
+@pytest.mark.parametrize("changes", [{}, FLOWING], ids=["descent", "gradient flow"])
+def test_many_kills_under_the_microscope_leave_no_trace(
+    parts: None, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    whole = start(filmed(**changes), tmp_path / "unbroken")
+    assert len(whole.frames(0)) > 24 < len(whole.frames(1))
+    expected = contents(whole.path)
+    died, seed = 0, 900
+    while died < 10:
+        path = create(filmed(**changes), tmp_path)
+        died += killed_until_done(path, 10, seed)
+        seed += 1
+        assert_unbroken(path, expected)
+
+
+@pytest.mark.parametrize("at", [3, 23, 41, 57, 69, 88, 119])
+def test_stopped_before_in_and_after_the_leap(parts: None, tmp_path: Path, at: int) -> None:
+    expected = contents(start(filmed(seeds=1), tmp_path / "unbroken").path)
+
+    class Enough(Exception):
+        pass
+
+    def stop(shard: int, step: int, loss: float, leapt: int) -> None:
+        if step >= at:
+            raise Enough
+
+    path = create(filmed(seeds=1), tmp_path)
+    with pytest.raises(Enough):
+        resume(path, stop)
+    assert verify(path).ok
+    resume(path)
+    assert_unbroken(path, expected)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_lost_checkpoints_under_the_microscope_are_passed_over(
+    parts: None, tmp_path: Path, lost: int
+) -> None:
+    """Also where those are gone that memory goes back to: then it goes back to the start."""
+    expected = contents(start(filmed(seeds=1), tmp_path / "unbroken").path)
+
+    class Enough(Exception):
+        pass
+
+    def stop(shard: int, step: int, loss: float, leapt: int) -> None:
+        if step == 75:
+            raise Enough
+
+    path = create(filmed(seeds=1), tmp_path)
+    with pytest.raises(Enough):
+        resume(path, stop)
+    files = sorted((path / "shards" / "000" / "checkpoints").glob("*.safetensors"))
+    # 70 and 60 are the newest two, and who resumes at 60 goes back to 36 or before; 40 is kept.
+    assert [int(file.stem[-3:]) for file in files] == [0, 30, 40, 50, 60, 70]
+    for file in files[-lost:]:
+        file.unlink()
+    resume(path)
+    assert_unbroken(path, expected)
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in KINDS:
+        monkeypatch.setitem(part.registry, part.model_fields["kind"].default, part)
 
 
 @pytest.mark.torture

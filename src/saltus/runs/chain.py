@@ -1,7 +1,7 @@
 """The chain: one line of JSON per checkpoint, each with its parent's digest and its own.
 
 A record ties together what was true at a step: the checkpoint's sha256, the length and digest of
-the metrics log, the experiment. The first record's parent is the shard's genesis.
+the metrics log and of the frames, the experiment. The first record's parent is the shard's genesis.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ class Record:
     """One checkpoint as the chain remembers it; digests in hex, lengths in bytes.
 
     `kept` is False for a rolling checkpoint, whose file may have been released (deleted) since.
+    `reach`: who resumes from it trains the last so many steps before it once more, from an earlier
+    checkpoint, to have in memory what those steps left there. Records of runs that never had frames
+    do not speak of `reach` and frames.
     """
 
     step: int
@@ -28,6 +31,9 @@ class Record:
     experiment: str
     metrics_length: int
     metrics_digest: str
+    reach: int = 0
+    frames_length: int = 0
+    frames_digest: str = ""  # empty where there are none
     digest: str = ""
     end: int = 0  # where this record ends in the chain file
 
@@ -73,12 +79,20 @@ def read_chain(data: bytes, genesis: str, experiment: str) -> Chain:
 
 
 def releasable(records: list[Record]) -> list[Record]:
-    """The records whose files are no longer needed: not kept, and older than the newest two."""
-    return [record for record in records[:-2] if not record.kept]
+    """The records whose files are no longer needed: not kept, and behind all that is still needed.
+
+    Needed are the newest two and, for going on from the older of them, what it reaches back to.
+    """
+    start = max(0, len(records) - 2)
+    if start < len(records):
+        back = records[start].step - records[start].reach
+        while start and records[start].step > back:
+            start -= 1
+    return [record for record in records[:start] if not record.kept]
 
 
 def _fields(record: Record) -> dict[str, Any]:
-    return {
+    fields: dict[str, Any] = {
         "step": record.step,
         "file": record.file,
         "sha256": record.sha256,
@@ -88,6 +102,11 @@ def _fields(record: Record) -> dict[str, Any]:
         "experiment": record.experiment,
         "metrics": {"length": record.metrics_length, "digest": record.metrics_digest},
     }
+    if record.reach:
+        fields["reach"] = record.reach
+    if record.frames_length:
+        fields["frames"] = {"length": record.frames_length, "digest": record.frames_digest}
+    return fields
 
 
 def _decode(line: bytes, end: int) -> Record | None:
@@ -96,8 +115,14 @@ def _decode(line: bytes, end: int) -> Record | None:
         return None
     try:
         metrics = fields.pop("metrics")
+        frames = fields.pop("frames", {"length": 0, "digest": ""})
         return Record(
-            **fields, metrics_length=metrics["length"], metrics_digest=metrics["digest"], end=end
+            **fields,
+            metrics_length=metrics["length"],
+            metrics_digest=metrics["digest"],
+            frames_length=frames["length"],
+            frames_digest=frames["digest"],
+            end=end,
         )
     except (KeyError, TypeError):
         return None

@@ -108,7 +108,12 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def sync_directory(directory: Path) -> None:
     """Make names just created, renamed or removed in `directory` survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    sync(directory)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a directory's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -4,6 +4,7 @@
       experiment.yaml  provenance.json  members.json  manifest.json  lock
       shards/000/  metrics.log  chain.jsonl  status.json  lock
                    checkpoints/step-00000100.safetensors
+                   frames.jsonl  frames/member-000/step-00000100.safetensors  (if it leapt)
       metrics.parquet, metrics.parquet.sha256  (rebuildable)
 
 The first three never change once the run exists. manifest.json holds their sha256 and its own.
@@ -53,6 +54,17 @@ class ShardFiles:
 
     def checkpoint(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:08d}.safetensors"
+
+    @property
+    def frames_log(self) -> Path:
+        return self.directory / "frames.jsonl"
+
+    @property
+    def frames(self) -> Path:
+        return self.directory / "frames"
+
+    def frame(self, member: int, step: int) -> Path:
+        return self.frames / f"member-{member:03d}" / f"step-{step:08d}.safetensors"
 
 
 def shard_files(run: Path, index: int) -> ShardFiles:

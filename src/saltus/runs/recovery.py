@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from saltus.runs.chain import Chain, Record, read_chain, releasable
 from saltus.runs.files import sha256, sync_directory
+from saltus.runs.frames import Frame, load_frames
 from saltus.runs.layout import ShardFiles
 from saltus.runs.metrics_log import Log, read_log
 
@@ -24,6 +25,7 @@ class ResumePoint:
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     log: Log | None = None
     notes: list[str] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
 
     @property
     def metrics_length(self) -> int:
@@ -33,34 +35,60 @@ class ResumePoint:
     def chain_length(self) -> int:
         return self.records[-1].end if self.records else 0
 
+    @property
+    def frames_length(self) -> int:
+        return self.frames[-1].end if self.frames else 0
+
 
 def find_resume_point(files: ShardFiles, genesis: str, experiment: str) -> ResumePoint:
-    """The newest checkpoint whose file and whose metrics prefix verify; changes nothing.
+    """The newest checkpoint whose file, whose metrics and whose list of frames verify.
+
+    Changes nothing. A frame's own file is not looked at: nothing goes on from it.
 
     Raises OSError if a file is there but cannot be read.
     """
     chain = load_chain(files, genesis, experiment)
     log = load_log(files, genesis)
     boundaries = log.boundaries()
-    notes = [f"{files.chain.name}: {chain.damage}"] if chain.damage else []
-    if log.damage:
-        notes.append(f"{files.metrics.name}: {log.damage}")
+    frames = load_frames(files, genesis)
+    said = {files.chain: chain.damage, files.metrics: log.damage, files.frames_log: frames.damage}
+    notes = [f"{path.name}: {damage}" for path, damage in said.items() if damage]
     for position, record in reversed(list(enumerate(chain.records, start=1))):
         if boundaries.get(record.metrics_length) != record.metrics_digest:
             notes.append(f"{record.file}: its metrics are missing or altered")
+            continue
+        taken = frames.upto(record.frames_length, record.frames_digest)
+        if taken is None:
+            notes.append(f"{record.file}: the list of its frames is missing or altered")
             continue
         path = files.checkpoints / record.file
         try:
             data = path.read_bytes()
             if sha256(data) == record.sha256:
                 tensors = safetensors.numpy.load(data)
-                return ResumePoint(chain.records[:position], tensors, log, notes)
+                return ResumePoint(chain.records[:position], tensors, log, notes, taken)
             notes.append(f"{record.file}: truncated or altered")
         except FileNotFoundError:
             notes.append(f"{record.file}: {'missing' if record.kept else 'released'}")
         except SafetensorError:
             notes.append(f"{record.file}: not a safetensors file")
     return ResumePoint(notes=notes)
+
+
+def newest_before(
+    files: ShardFiles, records: list[Record], step: int
+) -> tuple[int, dict[str, np.ndarray]] | None:
+    """(step, tensors) of the newest of some checkpoints, of `step` or earlier, that verifies.
+
+    Raises OSError if a file is there but cannot be read.
+    """
+    for record in reversed(records):
+        if record.step <= step:
+            with suppress(FileNotFoundError, SafetensorError):
+                data = (files.checkpoints / record.file).read_bytes()
+                if sha256(data) == record.sha256:
+                    return record.step, safetensors.numpy.load(data)
+    return None
 
 
 def discard_beyond(files: ShardFiles, point: ResumePoint) -> None:
@@ -76,11 +104,20 @@ def discard_beyond(files: ShardFiles, point: ResumePoint) -> None:
         temporary = path.name.startswith(".") and path.suffix == ".tmp"
         if temporary or (ours and path.name not in wanted):
             path.unlink(missing_ok=True)
+    _discard_frames(files, point.frames)
     for path in files.directory.glob(".*.tmp"):
         with suppress(FileNotFoundError):
             path.unlink()
     sync_directory(files.checkpoints)
     sync_directory(files.directory)
+
+
+def _discard_frames(files: ShardFiles, frames: list[Frame]) -> None:
+    wanted = {files.frame(frame.member, frame.step) for frame in frames}
+    for folder in sorted(files.frames.glob("member-*")):
+        for path in [path for path in folder.iterdir() if path not in wanted]:
+            path.unlink(missing_ok=True)
+        sync_directory(folder)
 
 
 def load_chain(files: ShardFiles, genesis: str, experiment: str) -> Chain:

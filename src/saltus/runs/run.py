@@ -167,6 +167,27 @@ class Run:
         names = [name for name in parts[0] if not name.startswith("state/")]
         return {name: np.concatenate([part[name] for part in parts])[order] for name in names}
 
+    def frames(self, member: int) -> list[int]:
+        """The steps of a member's frames, rising: its states across each of its leaps.
+
+        Empty where it did not leap or no microscope was on (`checkpoints.microscope`). Raises
+        SaltusError if there is no such member, or if frames of a finished run are lost.
+        """
+        return [frame.step for frame in self._shard_of(member).frames if frame.member == member]
+
+    def frame(self, member: int, step: int) -> dict[str, np.ndarray]:
+        """The parameters of one member in one of its frames, without an axis of members.
+
+        The file is checked against the chain of frames. Raises SaltusError.
+        """
+        return self._shard_of(member).frame(member, step)
+
+    def _shard_of(self, member: int) -> Shard:
+        for shard in self.shards:
+            if member in shard.members:
+                return shard
+        raise SaltusError(f"member {member} is not allowed: 0 to {len(self.members) - 1}")
+
     def _state(self, states: list[str | None]) -> str:
         if all(state == "done" for state in states):
             return "done"

@@ -10,8 +10,9 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from saltus.errors import SaltusError
-from saltus.runs.chain import Record
+from saltus.runs.chain import Record, releasable
 from saltus.runs.files import reason, sha256, unseal
+from saltus.runs.frames import Frame, Frames, load_frames, read_frame
 from saltus.runs.layout import genesis, shard_files
 from saltus.runs.locks import is_held
 from saltus.runs.merge import columns_by_name
@@ -98,12 +99,18 @@ class Shard:
             wrong[self.files.chain] = chain.damage or "ends before the training did"
         if last and not self.files.status.exists():
             wrong[self.files.status] = "missing"
-        newest = chain.records[-2 if done else -1 :]
+        frames, why = self._read_frames()
+        wrong[self.files.frames_log] = why
+        gone = releasable(chain.records) if done else chain.records[:-1]
         for record in chain.records:
             path = self.files.checkpoints / record.file
-            wanted = record.kept or (record in newest and not self.held)
+            wanted = record.kept or (record not in gone and not self.held)
             if wanted and size_of(path) != record.size:
                 wrong[path] = f"missing, or not of {record.size} bytes"
+        for frame in frames.frames if not self.held else ():
+            path = self.files.frame(frame.member, frame.step)
+            if size_of(path) != frame.size:
+                wrong[path] = f"missing, or not of {frame.size} bytes"
         return [f"{self._name(path)}: {why}" for path, why in wrong.items() if why]
 
     @property
@@ -126,6 +133,37 @@ class Shard:
             return safetensors.numpy.load(data)
         except (OSError, StopIteration, SafetensorError) as error:
             raise SaltusError(f"cannot read {path}: {error or 'not in the chain'}") from error
+
+    @property
+    def frames(self) -> list[Frame]:
+        """Its members' frames in the order in which they were written.
+
+        Raises SaltusError for a finished shard that no longer has all of them.
+        """
+        frames, why = self._read_frames()
+        if why and self.status.get("state") == "done":
+            name = self._name(self.files.frames_log)
+            raise SaltusError(f"{self._run} is damaged: {name}: {why}")
+        return frames.frames
+
+    def frame(self, member: int, step: int) -> dict[str, np.ndarray]:
+        """The parameters of one member (of the run) in one of its frames, proven by the chain."""
+        for frame in self.frames:
+            if (frame.member, frame.step) == (member, step):
+                return read_frame(self.files, frame)
+        there = ", ".join(str(frame.step) for frame in self.frames if frame.member == member)
+        raise SaltusError(
+            f"{self._run}: member {member} has no frame of step {step}; allowed: {there or 'none'}"
+        )
+
+    def _read_frames(self) -> tuple[Frames, str | None]:
+        """The list of frames, and what is wrong with it, given what chain and status say."""
+        status, records = self.status, self.records  # before the frames, which are written first
+        try:
+            frames = load_frames(self.files, self._genesis)
+        except OSError as error:
+            raise SaltusError(f"cannot read {self.files.frames_log}: {reason(error)}") from error
+        return frames, frames_damage(frames, records, status)
 
     def _metrics_damage(self) -> str | None:
         """What is wrong with the log, given what chain and status say of it; one line or None."""
@@ -158,6 +196,20 @@ class Shard:
         except OSError as error:
             raise SaltusError(f"cannot read {path}: {reason(error)}") from error
         return self._read[1:]
+
+
+def frames_damage(
+    frames: Frames, records: list[Record], status: dict[str, Any] | None
+) -> str | None:
+    """What is wrong with a list of frames, given what chain and status say of it; or None."""
+    for record in records[-1:]:
+        if frames.upto(record.frames_length, record.frames_digest) is None:
+            return frames.damage or f"not what it was at the checkpoint of {record.step}"
+    if status and status.get("state") == "done":
+        end = status.get("frames", {"length": 0, "digest": frames.genesis})
+        if (frames.end, frames.digest) != (end["length"], end["digest"]):
+            return frames.damage or "does not end where it ended when the run was done"
+    return frames.damage
 
 
 def size_of(path: Path) -> int:

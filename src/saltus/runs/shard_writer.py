@@ -8,6 +8,7 @@ older file go.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,10 +29,13 @@ from saltus.runs.files import (
     sync_directory,
     write_atomic,
 )
+from saltus.runs.frames import FrameLog
 from saltus.runs.layout import genesis, read_members, require_fixed, shard_files, shards_of
 from saltus.runs.locks import Lock
-from saltus.runs.metrics_log import encode_block
-from saltus.runs.recovery import discard_beyond, find_resume_point
+from saltus.runs.merge import columns_by_name
+from saltus.runs.metrics_log import Block, Column, encode_block
+from saltus.runs.recovery import discard_beyond, find_resume_point, newest_before
+from saltus.runs.shard import size_of
 from saltus.runs.status import STATES, read_status, write_status
 
 
@@ -67,11 +71,13 @@ class ShardWriter:
         except BaseException:
             self._lock.close()
             raise
+        self._frames = FrameLog(self._files, self.path, self._genesis)
         self._buffer = MetricsBuffer(len(self.members))
         said = read_status(self._files.status, self._genesis)
         self._status: dict[str, Any] = {"diverged": {}, **(said or {})}
         self._records: list[Record] = []
         self._digest = self._genesis
+        self._past: list[Block] = []
         self._positioned = self._log.length == self._chain.length == 0
 
     def resume(self) -> tuple[int, dict[str, np.ndarray]] | None:
@@ -84,7 +90,9 @@ class ShardWriter:
         with clear_write_errors(self._files.directory, self.path):
             point = find_resume_point(self._files, self._genesis, self._experiment)
             ahead = (
-                self._log.length > point.metrics_length or self._chain.length > point.chain_length
+                self._log.length > point.metrics_length
+                or self._chain.length > point.chain_length
+                or size_of(self._files.frames_log) > point.frames_length
             )
             if ahead and self._status.get("state") == "done":
                 # First, so that no kill in between leaves a run that is "done" without its end.
@@ -92,12 +100,14 @@ class ShardWriter:
                 write_status(self._files.status, self._status, self._genesis, durable=True)
             self._log.truncate(point.metrics_length)
             self._chain.truncate(point.chain_length)
+            self._frames.resume(point.frames)
             discard_beyond(self._files, point)
         self.notes, self._records = point.notes, point.records
         self._buffer = MetricsBuffer(len(self.members))
-        for block in point.log.blocks if point.log else []:
-            if block.end <= point.metrics_length:
-                self._buffer.learn(block.columns)
+        blocks = point.log.blocks if point.log else []
+        self._past = [block for block in blocks if block.end <= point.metrics_length]
+        for block in self._past:
+            self._buffer.learn(block.columns)
         last = self._records[-1] if self._records else None
         self._digest = last.metrics_digest if last else self._genesis
         step = last.step if last else 0
@@ -105,6 +115,17 @@ class ShardWriter:
         self._status["diverged"] = {k: at for k, at in diverged.items() if at <= step}
         self._positioned = True
         return (step, point.tensors) if last else None
+
+    def recorded(self, name: str) -> Column | None:
+        """A metric up to the point that was resumed from: steps [n], values [n, members, ...]."""
+        return columns_by_name(self._past).get(name)
+
+    def before(self, step: int) -> tuple[int, dict[str, np.ndarray]] | None:
+        """(step, tensors) of the newest checkpoint of a step or an earlier one, or None.
+
+        Of those up to the one that was resumed from, and only one that verifies.
+        """
+        return newest_before(self._files, self._records, step)
 
     def record(self, step: int, values: dict[str, np.ndarray]) -> None:
         """Keep `values` (each [members, *shape]) of `step` in memory until the next flush.
@@ -122,6 +143,7 @@ class ShardWriter:
         at, or the files of the two differ in where their blocks end.
         """
         self._require_position()
+        self._frames.flush()
         columns = self._buffer.columns()
         if not columns:
             return
@@ -131,11 +153,22 @@ class ShardWriter:
         self._digest = digest
         self._buffer.clear()
 
-    def checkpoint(self, step: int, tensors: dict[str, np.ndarray], keep: bool) -> None:
+    def frames(self, shots: list[tuple[int, int, Mapping[str, np.ndarray]]]) -> None:
+        """Write some (row, step, parameters of that one member); durable with the next flush.
+
+        The steps of a member must rise.
+        """
+        self._require_position()
+        self._frames.write([(self.members[row], step, each) for row, step, each in shots])
+
+    def checkpoint(
+        self, step: int, tensors: dict[str, np.ndarray], keep: bool, reach: int = 0
+    ) -> None:
         """Flush, then make `tensors` the checkpoint of `step`; durable when this returns.
 
         Names under "state/" are the optimiser's and may have any shape; all others lead with the
-        members. Without `keep` the file is rolling: deleted once two newer ones are safe.
+        members. Without `keep` the file is rolling: deleted once two newer ones are safe, and
+        what those reach back to: to go on from this one takes a state `reach` steps older.
         Saving again what was just resumed from does nothing.
         """
         self._require_position()
@@ -166,6 +199,9 @@ class ShardWriter:
             experiment=self._experiment,
             metrics_length=self._log.length,
             metrics_digest=self._digest,
+            reach=reach,
+            frames_length=self._frames.known.end,
+            frames_digest=self._frames.known.digest if self._frames.known.end else "",
         )
         line, chained = encode_record(record), self._chain.length
         try:
@@ -190,7 +226,8 @@ class ShardWriter:
         Known fields: state (running, done, failed), step, diverged {member of the run: step},
         seconds (training), instrument_seconds; any other that JSON can hold is kept with them.
         "done" says that the last checkpoint, at `step`, is the end of the training. It flushes,
-        and seals how long the metrics are, which may go on a little after that checkpoint.
+        and seals how long the metrics and the list of frames are, which may go on a little after
+        that checkpoint.
         """
         state = fields.setdefault("state", self._status.get("state", "running"))
         if state not in STATES:
@@ -198,6 +235,9 @@ class ShardWriter:
         if state == "done":
             self.flush()
             fields["metrics"] = {"length": self._log.length, "digest": self._digest}
+            if self._frames.known.end:
+                frames = self._frames.known
+                fields["frames"] = {"length": frames.end, "digest": frames.digest}
         durable = state != self._status.get("state")
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._status.update(fields, updated=now)
@@ -214,6 +254,7 @@ class ShardWriter:
         """Let go of the files and the lock. Rows that were not flushed are dropped."""
         self._log.close()
         self._chain.close()
+        self._frames.close()
         self._lock.close()
 
     def __enter__(self) -> Self:
@@ -229,7 +270,7 @@ class ShardWriter:
             )
 
     def _release(self) -> None:
-        """Delete rolling files that two newer, durable and verified checkpoints stand in for."""
+        """Delete rolling files that newer, durable and verified checkpoints stand in for."""
         folder = self._files.checkpoints
         gone = [path for r in releasable(self._records) if (path := folder / r.file).exists()]
         with clear_write_errors(folder, self.path):

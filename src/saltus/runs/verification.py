@@ -2,8 +2,9 @@
 
 What is proven: the fixed files are those the run was started with; each shard's chain leads from
 them to its last checkpoint, every link intact; every checkpoint still present is the one that the
-chain names; the metrics log is what it was when each checkpoint was made. Digests find damage and
-mix-ups, not a forger who recomputes them all.
+chain names; the metrics log and the list of frames are what they were when each checkpoint was
+made, and every frame is the one that its list names. Digests find damage and mix-ups, not a forger
+who recomputes them all.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from saltus.errors import SaltusError
-from saltus.runs.chain import Chain, Record
+from saltus.runs.chain import Chain, Record, releasable
 from saltus.runs.files import reason, sha256_of_file
+from saltus.runs.frames import Frames, load_frames
 from saltus.runs.layout import (
     EXPERIMENT,
     FIXED,
@@ -31,7 +33,7 @@ from saltus.runs.layout import (
 from saltus.runs.locks import is_held
 from saltus.runs.metrics_log import Log
 from saltus.runs.recovery import load_chain, load_log
-from saltus.runs.shard import size_of
+from saltus.runs.shard import frames_damage, size_of
 from saltus.runs.status import read_status
 
 
@@ -40,7 +42,7 @@ class VerifyReport:
     """The verdict. `problems[0]` names the first file that breaks the trajectory, and why.
 
     `notes` are true of healthy runs too (it is live; a torn tail will be cut when it resumes).
-    `checked` counts: files, shards, checkpoints, released, blocks, bytes.
+    `checked` counts: files, shards, checkpoints, released, frames, blocks, bytes.
     """
 
     ok: bool = True
@@ -48,7 +50,7 @@ class VerifyReport:
     notes: list[str] = field(default_factory=list)
     checked: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
-            ("files", "shards", "checkpoints", "released", "blocks", "bytes"), 0
+            ("files", "shards", "checkpoints", "released", "frames", "blocks", "bytes"), 0
         )
     )
 
@@ -102,12 +104,19 @@ class _Shard:
         done = said.get("state") == "done" and not self.live
         chain = load_chain(self.files, start, experiment)
         log = load_log(self.files, start)
+        frames = load_frames(self.files, start)
         self._check_chain(chain, done, said.get("step") if done else None)
         if status is None:
             self._problem(self.files.status, "its digest does not match its content")
         self._check_metrics(log, chain.records, said.get("metrics", {}) if done else None)
         self._check_checkpoints(chain.records, done)
-        for path in (self.files.chain, self.files.metrics, self.files.status):
+        self._check_frames(frames, chain.records, said if done else None)
+        for path in (
+            self.files.chain,
+            self.files.metrics,
+            self.files.status,
+            self.files.frames_log,
+        ):
             _count(self.report, path)
         if chain.records and not self.files.status.exists():
             self._note(self.files.status, "missing; the time spent so far is not known")
@@ -179,12 +188,48 @@ class _Shard:
             self._problem(path, "missing, though it is a kept checkpoint")
         elif record is records[-1] and not self.live:
             self._problem(path, "missing, though it is the newest checkpoint")
-        elif record in records[-2:] and not self.live:
+        elif record not in releasable(records) and not self.live:
             # A resume that fell back to the newest but one finds the one before it released.
             tell = self._problem if done else self._note
-            tell(path, "missing, though it is one of the newest two checkpoints")
+            tell(path, "missing, though it is one of the newest checkpoints")
         else:  # released; or a live writer has moved on since the chain was read
             self.report.checked["released"] += 1
+
+    def _check_frames(
+        self, frames: Frames, records: list[Record], said: dict[str, Any] | None
+    ) -> None:
+        """`said`: the status of a finished shard, None while unfinished."""
+        sure = records[-1].frames_length if records else 0
+        if why := frames_damage(frames, records, said):
+            cut_off = said is None and frames.end >= sure  # behind the last checkpoint
+            (self._note if cut_off else self._problem)(self.files.frames_log, why)
+        names = {
+            frame.sha256: f"member {frame.member}, step {frame.step}" for frame in frames.frames
+        }
+        known: set[Path] = set()
+        for frame in frames.frames:
+            path = self.files.frame(frame.member, frame.step)
+            known.add(path)
+            try:
+                digest = sha256_of_file(path)
+            except FileNotFoundError:
+                if not self.live or frame.end <= sure:  # else it resumes, and writes it anew
+                    self._problem(path, "missing")
+                continue
+            self.report.checked["frames"] += 1
+            _count(self.report, path)
+            if digest == frame.sha256:
+                continue
+            if digest in names:
+                self._problem(path, f"holds the frame of {names[digest]} instead of its own")
+            elif size_of(path) != frame.size:
+                self._problem(path, f"has {size_of(path)} bytes instead of {frame.size}")
+            else:
+                self._problem(path, f"its sha256 is not the one in {self.files.frames_log.name}")
+        for path in sorted(self.files.frames.glob("*/*")):
+            if path not in known:
+                tell = self._problem if said is not None else self._note
+                tell(path, "is not in the list of frames")
 
     def _problem(self, path: Path, why: str) -> None:
         self.report.problem(_inside(path, self.run), why)

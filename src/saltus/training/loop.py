@@ -16,6 +16,7 @@ from saltus.runs import ShardWriter
 from saltus.training.ensemble import Ensemble
 from saltus.training.follow import Follower
 from saltus.training.gradient_flow import GradientFlow
+from saltus.training.microscope import Recorder
 from saltus.training.readings import measure
 
 # (step reached, training loss of each member)
@@ -48,12 +49,15 @@ def train(members: Sequence[Member], writer: ShardWriter, report: Report | None 
     ensemble, steps = Ensemble(members, initialise=False), experiment.steps
     flows = isinstance(experiment.optimizer, GradientFlow)
     mover = Follower(ensemble) if flows else ensemble
-    start = restore(ensemble, mover, writer)
+    microscope = experiment.checkpoints.microscope
+    recorder = Recorder(microscope, ensemble, writer) if microscope else None
+    start = restore(ensemble, mover, writer, recorder)
     clock = Clock(*writer.spent)
     writer.status(state="running", step=start)
     for step in range(start, steps + 1):
         if step > start or start == 0:
-            save(experiment, mover, writer, step)
+            reach = recorder.reach if recorder is not None and step < steps else 0
+            save(experiment, mover, writer, step, reach)
         with clock.on("training"):
             losses = ensemble.differentiate(step)
             ensemble.retire(losses, step)
@@ -65,6 +69,9 @@ def train(members: Sequence[Member], writer: ShardWriter, report: Report | None 
         each = losses.cpu().numpy()
         writer.record(step, {"loss/train": each, **record})
         if step < steps:
+            if recorder is not None:  # the last state is a checkpoint in any case
+                with clock.on("instruments"):
+                    recorder.look(step, each)
             with clock.on("training"):
                 mover.update(step)
         if report is not None:
@@ -76,24 +83,51 @@ def train(members: Sequence[Member], writer: ShardWriter, report: Report | None 
     _note(writer, ensemble, clock, steps, "done")
 
 
-def save(experiment: Experiment, mover: Mover, writer: ShardWriter, step: int) -> None:
-    """Write the state before update `step`, if this is a step to keep or to resume from."""
+def save(experiment: Experiment, mover: Mover, writer: ShardWriter, step: int, reach: int) -> None:
+    """Write the state before update `step`, if this is a step to keep or to resume from.
+
+    Who resumes from it needs what memory held of the `reach` steps before it.
+    """
     checkpoints, steps = experiment.checkpoints, experiment.steps
     keep = checkpoints.keeps(step, steps)
     if keep or checkpoints.rescues(step, steps):
         state = {name: value.cpu().numpy() for name, value in mover.state().items()}
-        writer.checkpoint(step, state, keep=keep)
+        writer.checkpoint(step, state, keep=keep, reach=reach)
 
 
-def restore(ensemble: Ensemble, mover: Mover, writer: ShardWriter) -> int:
+def restore(
+    ensemble: Ensemble, mover: Mover, writer: ShardWriter, recorder: Recorder | None = None
+) -> int:
     """Load the newest sound checkpoint and return its step; where there is none, start at 0."""
     found = writer.resume()
     if found is None:
         ensemble.initialise()
         return 0
     step, tensors = found
+    if recorder is not None and 0 < step < ensemble.experiment.steps:
+        relive(ensemble, mover, writer, recorder, step)
     mover.restore({name: torch.from_numpy(value) for name, value in tensors.items()})
     return step
+
+
+def relive(
+    ensemble: Ensemble, mover: Mover, writer: ShardWriter, recorder: Recorder, step: int
+) -> None:
+    """Train up to `step` once more, from a checkpoint as far back as the recorder remembers.
+
+    Holding its memory in checkpoints instead would make each of them many times larger.
+    """
+    if (losses := writer.recorded("loss/train")) is not None:
+        recorder.recall(losses)
+    earlier = writer.before(step - recorder.reach)
+    if earlier is None:
+        ensemble.initialise()
+    else:
+        mover.restore({name: torch.from_numpy(value) for name, value in earlier[1].items()})
+    for at in range(earlier[0] if earlier else 0, step):
+        ensemble.retire(ensemble.differentiate(at), at)
+        recorder.hold(at)
+        mover.update(at)
 
 
 def _note(writer: ShardWriter, ensemble: Ensemble, clock: Clock, step: int, state: str) -> None:
