@@ -42,9 +42,9 @@ def look(
     root: Root = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Read a checkpoint of a run with any instruments, also those it was not trained with.
+    """Read a checkpoint of a run with any instruments.
 
-    A scalar is shown as its mean over members with a 95 % interval, an array as its means.
+    Also with those that it was not trained with, and those that mix two checkpoints. A scalar is shown as its mean over members with a 95 % interval, an array as its means.
 
     \b
     Examples:
