@@ -44,7 +44,8 @@ def look(
 ) -> None:
     """Read a checkpoint of a run with any instruments.
 
-    Also with those that it was not trained with, and those that mix two checkpoints. A scalar is shown as its mean over members with a 95 % interval, an array as its means.
+    Also with those that it was not trained with, and those that mix two checkpoints. A scalar is
+    shown as its mean over members with a 95 % interval, an array as its means.
 
     \b
     Examples:
