@@ -18,6 +18,7 @@ from saltus.integrations import huggingface
 from saltus.integrations.huggingface import as_gpt2, check, export, export_all
 from saltus.models.base import initial_parameters
 from saltus.models.sites import Tape
+from saltus.models.transformer import Decoder
 from saltus.random import Draws
 from saltus.training.launch import start
 
@@ -28,10 +29,6 @@ SMALL = {
     "batch": 6,
 }
 CLASSES = {"kind": "word-cooccurrence"}
-
-
-def small(**model: object) -> Experiment:
-    return Experiment.of({**SMALL, "model": {**SMALL["model"], **model}})
 
 
 def load(folder: Path) -> GPT2LMHeadModel:
@@ -68,12 +65,16 @@ def test_trained_checkpoints_have_the_same_logits_and_last_states(run, checkpoin
         {"activation": "gelu", "hidden": 7},
         {"activation": "relu", "heads": 1, "depth": 1},
         {"positions": 24, "heads": 12},
+        {"task": {"kind": "permutation", "length": 4}},
+        {"task": {"kind": "matrix-sequence"}},
     ],
-    ids=["plain", "gelu", "relu", "long"],
+    ids=["plain", "gelu", "relu", "long", "permutation", "matrix"],
 )
 @torch.no_grad()
 def test_in_float64_the_logits_are_the_same(model):
-    experiment = small(**model)
+    model = dict(model)
+    task = model.pop("task", SMALL["task"])
+    experiment = Experiment.of({**SMALL, "task": task, "model": {**SMALL["model"], **model}})
     module = experiment.model.build(experiment.task.interface)
     start = initial_parameters(experiment.model, module, 5, dtype=torch.float64)
     parameters = {
@@ -151,17 +152,31 @@ def test_the_member_and_the_step_that_were_asked_for(run, tmp_path):
             "model: one-layer-attention does not map .*; allowed: decoder",
         ),
         (
+            {
+                "task": {"kind": "matrix-completion", "rows": 3, "columns": 3, "rank": 1},
+                "model": {"kind": "encoder", "width": 16},
+            },
+            "model: encoder does not map .*; allowed: decoder",
+        ),
+        (
             {"task": CLASSES},
             "task: word-cooccurrence does not map .*; allowed: tasks whose outputs are their own",
         ),
     ],
-    ids=["attention", "norm", "causal", "intervention", "model", "task"],
+    ids=["attention", "norm", "causal", "intervention", "model", "encoder", "task"],
 )
 def test_what_does_not_map_is_refused(experiment, line):
     model = experiment.get("model", {})
     model = model if "kind" in model else {**SMALL["model"], **model}
     with pytest.raises(SaltusError, match=line):
         check(Experiment.of({**SMALL, **experiment, "model": model}))
+
+
+def test_no_field_of_a_decoder_is_overlooked():
+    """Whoever gives the Decoder a field says in `as_gpt2` or `check` what GPT-2 makes of it."""
+    mapped = {"depth", "heads", "width", "hidden", "positions", "activation", "initial_deviation"}
+    checked = {"kind", "attention", "norm", "causal"}
+    assert set(Decoder.model_fields) == mapped | checked | {"initial_scale"}
 
 
 def test_nothing_is_overwritten_and_nothing_half_written_is_left(run, tmp_path, monkeypatch):
