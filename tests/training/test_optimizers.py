@@ -11,7 +11,7 @@ from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.models import group_of
 from saltus.training.ensemble import Ensemble
-from saltus.training.muon import Muon, newton_schulz
+from saltus.training.muon import Muon, newton_schulz, newton_schulz_of_each
 from saltus.training.optimizers import Sgd
 from tiny_experiments import tiny
 
@@ -83,7 +83,7 @@ def test_newton_schulz_keeps_the_singular_vectors_and_levels_the_values(rows, co
     left = torch.linalg.qr(torch.randn(rows, small, generator=generator)).Q
     right = torch.linalg.qr(torch.randn(columns, small, generator=generator)).Q
     values = torch.rand(small, generator=generator) * 9 + 1
-    found = newton_schulz((left * values @ right.mT).unsqueeze(0))[0].float()
+    found = newton_schulz(left * values @ right.mT).float()
     seen = left.mT @ found @ right
     assert seen.diagonal().min() > 0.6 and seen.diagonal().max() < 1.3
     assert (seen - seen.diagonal().diag()).abs().max() < 0.05  # bfloat16 has 8 bits
@@ -94,9 +94,19 @@ def test_a_stack_of_matrices_is_each_of_them_and_zero_stays_zero():
     matrices = torch.randn(3, 8, 5, generator=torch.Generator().manual_seed(0))
     matrices[1] = 0.0
     stacked = newton_schulz(matrices)
-    for alone_, together in zip(matrices, stacked, strict=True):
-        torch.testing.assert_close(together, newton_schulz(alone_.unsqueeze(0))[0])
+    for matrix, together in zip(matrices, stacked, strict=True):
+        torch.testing.assert_close(together, newton_schulz(matrix), rtol=0.02, atol=0.02)
     assert not stacked[1].any()
+
+
+@given(st.lists(st.sampled_from([(8, 5), (5, 8), (8, 8)]), max_size=6))
+def test_together_every_matrix_has_its_own_answer_whatever_the_shapes(shapes):
+    generator = torch.Generator().manual_seed(0)
+    matrices = [torch.randn(shape, generator=generator) for shape in shapes]
+    one_by_one = newton_schulz_of_each(matrices, 5, together=False)
+    together = newton_schulz_of_each(matrices, 5, together=True)
+    for one, other in zip(one_by_one, together, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("momentum,nesterov", [(0.0, False), (0.9, False), (0.9, True)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import ClassVar, Literal
 
@@ -70,11 +70,13 @@ class Muon(Descent):
         for gradient, average in zip(gradients, state[0], strict=True):
             average.lerp_(gradient, 1 - self.momentum)
             steps.append(gradient.lerp(average, self.momentum) if self.nesterov else average)
-        for places in _together(steps):
-            found = newton_schulz(torch.stack([steps[i] for i in places]), self.iterations)
-            for place, step in zip(places, found, strict=True):
-                parameters[place].mul_(1 - rate * self.weight_decay)
-                parameters[place].add_(step, alpha=-rate * self._factor(*step.shape))
+        # On the CPU each alone, so that its bits cannot depend on who is beside it; elsewhere
+        # together, because small kernels cost more to start than to run.
+        together = bool(steps) and steps[0].device.type != "cpu"
+        found = newton_schulz_of_each(steps, self.iterations, together)
+        for parameter, step in zip(parameters, found, strict=True):
+            parameter.mul_(1 - rate * self.weight_decay)
+            parameter.add_(step, alpha=-rate * self._factor(*step.shape))
 
     def _factor(self, rows: int, columns: int) -> float:
         if self.scale == "original":
@@ -83,34 +85,37 @@ class Muon(Descent):
 
 
 def newton_schulz(
-    matrices: Float[Tensor, "matrix row column"], iterations: int = 5
-) -> Float[Tensor, "matrix row column"]:
-    """U V' of every matrix U S V', roughly: singular values come to lie in about 0.7 to 1.2.
+    matrix: Float[Tensor, "*stack row column"], iterations: int = 5
+) -> Float[Tensor, "*stack row column"]:
+    """U V' of a matrix U S V', or of each in a stack, roughly: singular values come near 1.
 
     X <- a X + (b X X' + c (X X')^2) X from X of Frobenius norm 1, in bfloat16. Very small singular
     values stay below that: `iterations` steps multiply them by 3.4445 each.
     """
     a, b, c = COEFFICIENTS
-    tall = matrices.shape[-2] > matrices.shape[-1]
-    found = matrices.bfloat16()
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    found = matrix.bfloat16()
     found = found.mT if tall else found
     found = found / found.norm(dim=(-2, -1), keepdim=True).clamp(min=TINY)
+    add_product = torch.addmm if matrix.ndim == 2 else torch.baddbmm
     for _ in range(iterations):
         gram = found @ found.mT
-        found = torch.baddbmm(
-            found, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), found, beta=a
-        )
+        found = add_product(found, add_product(gram, gram, gram, beta=b, alpha=c), found, beta=a)
     return found.mT if tall else found
 
 
-def _together(matrices: Sequence[Tensor]) -> Iterator[list[int]]:
-    """Which matrices are computed as one stack.
-
-    On the CPU each alone, so that its bits cannot depend on who is beside it; elsewhere all of
-    one shape, because small kernels cost more to start than to run.
-    """
-    places: dict[tuple[int, ...], list[int]] = {}
+def newton_schulz_of_each(
+    matrices: Sequence[Tensor], iterations: int, together: bool
+) -> list[Tensor]:
+    """The same of matrices of several shapes, one by one or all of a shape as a stack."""
+    if not together:
+        return [newton_schulz(matrix, iterations) for matrix in matrices]
+    found: list[Tensor] = list(matrices)
+    alike: dict[torch.Size, list[int]] = {}
     for place, matrix in enumerate(matrices):
-        key = (place,) if matrix.device.type == "cpu" else tuple(matrix.shape)
-        places.setdefault(key, []).append(place)
-    yield from places.values()
+        alike.setdefault(matrix.shape, []).append(place)
+    for places in alike.values():
+        stack = newton_schulz(torch.stack([matrices[i] for i in places]), iterations)
+        for place, matrix in zip(places, stack, strict=True):
+            found[place] = matrix
+    return found
