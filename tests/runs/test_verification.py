@@ -14,7 +14,14 @@ from saltus.errors import SaltusError
 from saltus.runs import Run, ShardWriter, query, verify
 
 FIXED = ("experiment.yaml", "members.json", "provenance.json", "manifest.json")
-SHARD = ("metrics.log", "chain.jsonl", "status.json", "checkpoints/step-00000012.safetensors")
+SHARD = (
+    "metrics.log",
+    "chain.jsonl",
+    "frames.jsonl",
+    "status.json",
+    "checkpoints/step-00000012.safetensors",
+    "frames/member-001/step-00000007.safetensors",
+)
 LOSSES = "SELECT * FROM metrics WHERE name = 'loss'"
 FILES = [*FIXED, *(f"shards/001/{name}" for name in SHARD)]
 
@@ -29,8 +36,9 @@ def test_a_finished_run_is_proven(done: Path) -> None:
     report = verify(done)
     assert report.ok and report.problems == [] and report.notes == []
     # Steps 0, 12, 24 are kept, 20 is one of the newest two; 4, 8 and 16 were released.
-    counts = {name: report.checked[name] for name in ("shards", "checkpoints", "released")}
-    assert counts == {"shards": 2, "checkpoints": 8, "released": 6}
+    counted = ("shards", "checkpoints", "released", "frames")
+    counts = {name: report.checked[name] for name in counted}
+    assert counts == {"shards": 2, "checkpoints": 8, "released": 6, "frames": 12}
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -33,7 +33,8 @@ def train(run: Path, steps: int = STEPS) -> None:
 
 
 def train_shard(shard: ShardWriter, steps: int = STEPS) -> None:
-    """A weight that doubles modulo a prime and a state that counts; metrics of three kinds."""
+    """A weight that doubles modulo a prime and a state that counts; metrics of three kinds, and
+    frames of each shard's last member."""
     found = shard.resume()
     step, tensors = found or (0, {})
     weight = tensors.get("weight", np.array(shard.members)[:, None] * np.array([[3, 5, 7]]) + 1)
@@ -46,6 +47,8 @@ def train_shard(shard: ShardWriter, steps: int = STEPS) -> None:
         shard.record(now, {"loss": np.where(loss > 5, np.nan, loss), "count": weight[:, 0] > 50})
         if now % 3 == 0:
             shard.record(now, {"pattern": np.float32(weight[:, :, None] * [1, -1])})
+        if 5 <= now <= 10:
+            shard.frames([(len(shard.members) - 1, now, {"weight": weight[-1]})])
         if now % 5 == 4:
             shard.flush()
         weight = weight * 2 % 1009

@@ -80,6 +80,7 @@ def show(
     run = find_run(name, root)
     found = [_series_document(run, each, up) for each in series or []]
     document = {**summary(run), "names": run.names(), "damage": run.damage}
+    document["frames"] = {m: s for m in range(len(run.members)) if (s := _frames(run, m))}
     if json:
         print_json({**document, "series": found} if series else document)
     elif series:
@@ -193,9 +194,21 @@ def _show_run(run: Run, document: dict[str, Any]) -> None:
         say(f"damage     {line}")
     checkpoints = ", ".join(map(str, run.checkpoints())) or "none"
     say(f"kept       checkpoints of steps {checkpoints}")
+    for member in range(len(run.members)):
+        if steps := _frames(run, member):
+            more = f"of member {member}, steps {steps[0]} to {steps[-1]}"
+            say(f"frames     {len(steps)} {more}")
     say("series")
     for name in document["names"]:
         say(f"  {name}")
+
+
+def _frames(run: Run, member: int) -> list[int]:
+    """The steps of a member's frames; none where they are lost, which `damage` says."""
+    try:
+        return run.frames(member)
+    except SaltusError:
+        return []
 
 
 def _series_document(run: Run, name: str, up: bool) -> dict[str, Any]:
