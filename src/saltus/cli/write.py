@@ -97,10 +97,10 @@ def export(
     root: Root = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Write one member's parameters as a safetensors file, or for Hugging Face.
+    """Write parameters as safetensors, or for Hugging Face.
 
-    Parameters have the model's names; the file's metadata holds the experiment's name, the seed,
-    the step and the member's settings. With --all-members: a stack of all, for transplants. With
+    One member's, under the model's names; the file's metadata holds the experiment's name, the
+    seed, the step and the member's settings. With --all-members: a stack of all, for transplants. With
     --format huggingface: a folder that AutoModelForCausalLM reads, a GPT-2 with the same logits.
 
     \b
