@@ -149,6 +149,7 @@ def kinds():
         )
 
     ablated = {"row heads": [0.3, 0.4, 0.2], "every head of the first two layers": [0.9, 1.1, 1.0]}
+    levels = [("intact", 0.01), ("plateau", 1.2)]
     methods = {"encoder": ablated, "nuclear norm": {"row heads": [0.5], "none": [0.01, 0.02]}}
     return [
         heat_maps("Ablated heads", [heat_map("uniform", lost, layers, x_label="head"),
@@ -161,7 +162,7 @@ def kinds():
         scatters("Tokens", [scatter(f"step {step}", tokens * step, values=values, y_label="second")
                             for step in (1, 2, 3)], "seed 0", unit="value", diverging=True),
         scatters("Positions", [scatter("t-SNE", cells, kinds=columns)], "seed 0"),
-        bars("Sets", [bar_panel("masked", ablated, "MSE", levels=[("intact", 0.01), ("plateau", 1.2)]),
+        bars("Sets", [bar_panel("masked", ablated, "MSE", levels=levels),
                       bar_panel("by method", methods, "MSE", log=True)]),
         figure("Against p", [curve_against("masked", [0.1, 0.5], {"encoder": lost[:, 0, :2]},
                                            x_label="mask probability", log=True)]),

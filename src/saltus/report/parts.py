@@ -11,6 +11,8 @@ from saltus.report.attention import TITLE, attention_film
 from saltus.report.figure import Figure
 from saltus.report.films.page import draw_film
 from saltus.report.kinds import AnyFigure, draw_any
+from saltus.report.leap_film import BUDGET, try_leap_film
+from saltus.report.leap_film import TITLE as LEAP_FILM
 from saltus.report.leaps import leap_blocks, leap_figures, try_leapings
 from saltus.report.markup import Markup, tag
 from saltus.report.svg import draw
@@ -42,6 +44,7 @@ def study_parts(study: Study, arms: Mapping[str, Run]) -> list[Part]:
         leap_part(arms, study),
         _part("The headline series, arms together", headline, SMALL),
         attention_part(arms),
+        leap_film_part(arms),
     ]
 
 
@@ -53,7 +56,7 @@ def run_parts(run: Run) -> list[Part]:
         for title, names in families_of(gather.scalar_names(run)).items()
     ]
     loss = _part("Training loss", gather.loss_figure(arms), TALL)
-    return [loss, leap_part(arms), *families, attention_part(arms)]
+    return [loss, leap_part(arms), *families, attention_part(arms), leap_film_part(arms)]
 
 
 def composed_part(study: Study, arms: Mapping[str, Run]) -> Part:
@@ -76,6 +79,21 @@ def attention_part(arms: Mapping[str, Run]) -> Part:
     """The maps behind a slider; in files at a few steps around the leap."""
     film = attention_film(arms)
     return Part(TITLE, [draw_film(film)], [film]) if film else Part(TITLE, ())
+
+
+def leap_film_part(arms: Mapping[str, Run]) -> Part:
+    """The leaps of single seeds through the microscope, for every run that has frames."""
+    content, films, missing = [], [], []
+    for arm, run in arms.items():
+        film, reason = try_leap_film(run, BUDGET // len(arms))
+        if film is not None:
+            heading = tag("h4", arm) if len(arms) > 1 else None
+            content.append(tag("div", heading, draw_film(film), class_="composed"))
+            films.append(film)
+        elif reason:
+            missing.append(f"{arm}: {reason}")
+    lost = "; ".join(missing)
+    return Part(LEAP_FILM, [*content, _not_drawn(lost)], films, lost)
 
 
 def blocks_of(parts: Iterable[Part]) -> list[Markup | None]:

@@ -17,6 +17,7 @@ from saltus.transitions.statistics.intervals import Interval, mean_interval
 
 REACH = 1.0  # intervals may reach so many times beyond what values cover; longer ones are cut
 AIR = 0.04
+LEAST = 1e-290  # on a logarithmic axis: below, quotients are not finite
 
 Seeds = Sequence[float] | Float[ndarray, " seed"]
 
@@ -135,11 +136,11 @@ def bar_axis(panels: Sequence[BarPanel]) -> Axis:
     log = all(panel.log for panel in panels)
     values = [v for each in series for own in each.each for v in own.tolist()]
     values += [level.value for panel in panels for level in panel.levels]
-    values = [v for v in values if v > 0 or not log]
+    values = [v for v in values if v > LEAST or not log]
     if not values:
         return Axis(1.0, 10.0, log=True) if log else Axis(0.0, 1.0)
     ends = [end for each in series for mean in each.means for end in (mean.low, mean.high)]
-    ends = [end for end in ends if np.isfinite(end) and (end > 0 or not log)]
+    ends = [end for end in ends if np.isfinite(end) and (end > LEAST or not log)]
     low, high = min(values), max(values)
     if log:
         ratio = max(high / low, 1.5)

@@ -72,6 +72,8 @@ def draw_clouds(drawing: Drawing, line: Any, row: CloudRow) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_xlabel("")
+        axes.set_ylabel("")
+        axes.set_box_aspect(1)
     if row.frames.shade is not None:
         color_bar(drawing, line[0].collections[0], line.tolist(), row.frames.shade.ends)
     elif len(row.frames.legend) > 1:

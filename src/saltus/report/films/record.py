@@ -142,9 +142,9 @@ def film(title: str, takes: Sequence[Take], *notes: str) -> Film:
 
 
 def names(takes: Sequence[Take]) -> str:
-    """'seed 0', or the takes among which one chooses."""
-    said = ", ".join(each.name for each in takes)
-    return said if len(takes) == 1 else f"one of {said}"
+    """'seed 0', or the takes among which one chooses: 'seed 0, seed 1 or seed 2'."""
+    *others, last = (each.name for each in takes)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def remarks(takes: Sequence[Take]) -> list[str]:

@@ -27,7 +27,7 @@ class Scatter:
     points: Float[ndarray, "point 2"]
     names: tuple[str, ...]  # of every point, for the readout
     kinds: tuple[str, ...] = ()  # one per point
-    values: Float[ndarray, " point"] | None = None
+    values: Float[ndarray, " given"] | None = None  # one per point
     x_label: str = ""
     y_label: str = ""
 
@@ -85,7 +85,7 @@ def scatter(
     *,
     names: Sequence[object] | None = None,
     kinds: Sequence[object] = (),
-    values: Real[ndarray, " point"] | None = None,
+    values: Real[ndarray, " given"] | None = None,
     x_label: str = "",
     y_label: str = "",
 ) -> Scatter:
