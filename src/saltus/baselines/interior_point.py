@@ -27,9 +27,10 @@ from torch import Tensor
 TOLERANCE = 1e-9
 MOST_STEPS = 60
 MOST_CENTRING = 12  # steps towards the middle afterwards
-CENTRED = 1e-8  # the largest change of an entry, in units of the matrix, that ends them
+# The largest change of an entry, in units of the matrix, that ends them: the next is its square.
+CENTRED = 1e-5
 CLOSENESS = 0.98  # the share of the way to the cone's boundary that a step goes
-CHUNK = 2**18  # entries of the Schur complements worked on at a time: they stay in the cache
+CHUNK = 2**19  # entries of the Schur complements worked on at a time: they stay near the processor
 
 
 class Solved(NamedTuple):
@@ -156,7 +157,8 @@ def _step(state: State, centring: bool = False) -> State:
     P, W, slack, observed = state.primal, state.dual, state.slack, state.observed
     rows = W.shape[1]
     S = _blocks(_eye(W, -2), -W, _eye(W, -1))
-    T = torch.cholesky_inverse(_cholesky(S))
+    of_P, of_S = _root_of_inverse(P), _root_of_inverse(S)
+    T = of_S.mT @ of_S
     gap = (P * S).sum((1, 2))
     factor = _schur_factor(P, T, slack, observed)
     known = state.target - slack * W  # Z on Omega, but for rounding
@@ -166,12 +168,14 @@ def _step(state: State, centring: bool = False) -> State:
         linearisation leaves out."""
         right = known - (middle + second)[:, :rows, rows:]
         flat = right.where(observed, 0).flatten(1).unsqueeze(-1)
-        dS = -_lifted(torch.cholesky_solve(flat, factor).reshape(W.shape))
+        half = torch.linalg.solve_triangular(factor, flat, upper=False)
+        w = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+        dS = -_lifted(w.reshape(W.shape))
         return middle - P - _symmetric(P @ dS @ T) + second, dS
 
     def lengths(dP: Tensor, dS: Tensor) -> tuple[Tensor, Tensor]:
         """How far both may go, 1 at most. A slack ties them together, so both go as far."""
-        long, wide = _longest(P, dP), _longest(S, dS)
+        long, wide = _longest(of_P, dP), _longest(of_S, dS)
         both = torch.minimum(long, wide)
         tied = slack[:, 0, 0] > 0
         return both.where(tied, long)[:, None, None], both.where(tied, wide)[:, None, None]
@@ -213,15 +217,20 @@ def _schur_factor(
 
 
 def _longest(
-    inside: Float[Tensor, "left both both"], step: Float[Tensor, "left both both"]
+    root: Float[Tensor, "left both both"], step: Float[Tensor, "left both both"]
 ) -> Float[Tensor, " left"]:
-    """The largest a <= 1 for which inside + a step is still positive semidefinite."""
-    factor = _cholesky(inside)
-    half = torch.linalg.solve_triangular(factor, step, upper=False)
-    seen = torch.linalg.solve_triangular(factor, half.mT, upper=False)
-    sound = seen.isfinite().all((1, 2))
+    """The largest a <= 1 for which M + a step is still positive semidefinite, given a root of the
+    inverse of M."""
+    seen = root @ step @ root.mT
+    sound = seen.diagonal(dim1=1, dim2=2).sum(1).isfinite()  # NaN is everywhere or nowhere
     lowest = torch.linalg.eigvalsh(_symmetric(seen.where(sound[:, None, None], 0)))[:, 0]
     return (-1 / lowest.clamp(max=-1)).where(sound, torch.nan)
+
+
+def _root_of_inverse(square: Float[Tensor, "left both both"]) -> Float[Tensor, "left both both"]:
+    """R with R^T R = M^-1: the inverse of the Cholesky factor."""
+    one = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
+    return torch.linalg.solve_triangular(_cholesky(square), one, upper=False)
 
 
 def _cholesky(square: Float[Tensor, "left side side"]) -> Float[Tensor, "left side side"]:
