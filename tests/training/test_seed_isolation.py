@@ -29,7 +29,10 @@ SETTINGS = {
         "task": {"kind": "moving-window-sum", "length": 11, "window": 3},
         "model": {"kind": "decoder", "width": 16, "heads": 2, "norm": "post", "activation": "relu"},
     },
-    "muon, clipped": {
+    "matrix completion, encoder, muon, clipped": {
+        "task": {"kind": "matrix-completion", "rows": 4, "columns": 4, "rank": 1},
+        "model": {"kind": "encoder", "width": 16, "heads": 2, "depth": 1},
+        "instruments": [{"kind": "evaluation", "cadence": 2}, {"kind": "norms", "cadence": 2}],
         "optimizer": {"kind": "muon", "learning_rate": 0.02, "weight_decay": 0.1, "clip": 0.3},
     },
     "adamw with groups, one of them frozen": {
@@ -138,19 +141,25 @@ def test_one_output_per_position_is_no_gap(data):
     )
 
 
+ONE_OUTPUT = (
+    {"kind": "decoder", "width": 16},
+    {"kind": "one-layer-attention", "width": 16, "neurons": 8},
+)
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_a_single_product_of_one_column_runs_alone_and_a_sum_is_stacked(precision):
-    engine = {"workers": 1, "precision": precision}
-    one_column = words({"kind": "decoder", "width": 16}, 8, 48, engine=engine)
+@pytest.mark.parametrize("model", ONE_OUTPUT, ids=lambda model: model["kind"])
+def test_one_output_per_position_is_a_sum_and_stacked(model, precision):
+    experiment = words(model, 8, 48, engine={"workers": 1, "precision": precision})
+    assert len(plan(experiment).shards) == 1
+    assert_the_plan_isolates(experiment)
+
+
+def test_a_single_product_of_one_column_is_seen():
     watch = Watch()
     with watch:
-        Ensemble(one_column.members()[:1]).differentiate(0)
+        torch.zeros(1, 48, 16) @ torch.zeros(1, 16, 1)
     assert watch.ragged and all(1 in shape[-2:] for shape in watch.ragged.values())
-    assert len(plan(one_column).shards) == 5
-    attention = {"kind": "one-layer-attention", "width": 16, "neurons": 8}
-    summed = words(attention, 8, 48, engine=engine)
-    assert len(plan(summed).shards) == 1
-    assert_the_plan_isolates(summed)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
