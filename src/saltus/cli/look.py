@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saltus.cli.inputs import Json, Root, RunName, find_run, value_of
-from saltus.cli.output import console, count, interval_text, print_json, say, table
+from saltus.cli.output import count, interval_text, print_json, say
 from saltus.errors import SaltusError
 
 if TYPE_CHECKING:
@@ -160,22 +160,27 @@ def _show(document: dict[str, Any]) -> None:
     mixed = f", mixed with {document['donor']}" if document["donor"] else ""
     over = count(len(document["members"]), "member")
     say(f"{document['run']} at step {document['step']}{mixed}, {over}")
-    varied = any(each["overrides"] for each in document["members"])
-    extra = ["setting"] if varied else []
-    scalars = table("reading", "mean [95 % interval]", *extra, right=("mean [95 % interval]",))
-    arrays = table("array", "shape", "means over members", *extra)
+    scalars, arrays = [("reading", "mean [95 % interval]", "")], [("array", "shape", "mean")]
     for each in document["readings"]:
         for group in each["settings"]:
             setting = ", ".join(f"{key} = {value}" for key, value in group["setting"].items())
-            cells = [setting] if varied else []
             if each["shape"]:
                 shape = " x ".join(map(str, each["shape"]))
-                arrays.add_row(each["name"], shape, _brief(group["mean"]), *cells)
+                mean = "  ".join(filter(None, (_brief(group["mean"]), setting)))
+                arrays.append((each["name"], shape, mean))
             else:
-                scalars.add_row(each["name"], _interval(group), *cells)
-    for made in (scalars, arrays):
-        if made.row_count:
-            console().print(made)
+                scalars.append((each["name"], _interval(group), setting))
+    for rows in (scalars, arrays):
+        if len(rows) > 1:
+            say()
+            _aligned(rows)
+
+
+def _aligned(rows: list[tuple[str, str, str]]) -> None:
+    """Lines that are never folded: names are long, and people copy them."""
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for name, middle, last in rows:
+        say(f"{name:<{first}}  {middle:<{second}}  {last}".rstrip())
 
 
 def _interval(group: dict[str, Any]) -> str:
