@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import saltus.studies.reproduce as module
@@ -18,7 +19,12 @@ from tiny_experiments import HELD, held_shard, tiny
 
 
 def study(*arms: str) -> Study:
-    """A study with one claim per arm; the arm `held` stays at step HELD."""
+    """A study with one claim per arm; `held` stays at step HELD, `after-X` starts from arm X."""
+
+    def parts(arm: str) -> list[dict]:
+        _, after, donor = arm.partition("after-")
+        graft = {"kind": "transplant", "source": f"arm:{donor}", "groups": ["mlp"]}
+        return [{**graft, "member": "same seed"}] if after else []
 
     def last_loss(arm: str):
         return lambda runs: [amount("loss", runs[arm].series("loss/train").values[:, -1], Range())]
@@ -30,7 +36,10 @@ def study(*arms: str) -> Study:
         title="A toy",
         paper="unpublished",
         question="Who goes on?",
-        recipe=lambda scale: {arm: tiny(name=arm, arm=arm, study="toy", **small) for arm in arms},
+        recipe=lambda scale: {
+            arm: tiny(name=arm, arm=arm, study="toy", interventions=parts(arm), **small)
+            for arm in arms
+        },
         claims=lambda scale: [
             Claim(number, arm, arms=(arm,), measure=last_loss(arm), **said)
             for number, arm in enumerate(arms)
@@ -87,17 +96,21 @@ def test_a_killed_worker_fails_its_arm_in_one_line_and_the_others_end_well(tmp_p
                 os.kill(worker.process.pid, signal.SIGKILL)
 
     listener = Listener(kill)
-    outcome = reproduce(study("held", "one", "two"), "quick", tmp_path, listener)
-    (failed,) = outcome.failures
+    arms = ("after-held", "held", "one", "after-one")
+    outcome = reproduce(study(*arms), "quick", tmp_path, listener)
+    failed, unrun = outcome.failures
+    assert unrun.error == "it starts from held, which has no finished run"
     assert failed.error == (
         f"a worker of {failed.path} was killed (SIGKILL); nothing is lost: "
         f"saltus resume {failed.path}"
     )
     assert f"toy/held failed: {failed.error}" in listener.said
-    assert listener.ended == {"toy/held": False, "toy/one": True, "toy/two": True}
-    assert states(tmp_path) == {"held": "interrupted", "one": "done", "two": "done"}
+    assert listener.ended == {"toy/held": False, "toy/one": True, "toy/after-one": True}
+    assert states(tmp_path) == {"held": "interrupted", "one": "done", "after-one": "done"}
     verdicts = [finding.verdict.value for finding in outcome.findings]
-    assert verdicts == ["not run", "reproduced", "reproduced"]
+    assert verdicts == ["not run", "not run", "reproduced", "reproduced"]
+    start, donor = outcome.arms["after-one"].checkpoint(0), outcome.arms["one"].checkpoint()
+    assert np.array_equal(start["blocks.0.mlp.input.weight"], donor["blocks.0.mlp.input.weight"])
     assert not pools[0].workers
 
 
