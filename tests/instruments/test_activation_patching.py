@@ -82,7 +82,8 @@ def test_layers_and_sets_go_at_once(name):
     found = read(one, sweep="set", layers=[1], heads=[0])
     for what, value in expected(one, {(1, 0)}).items():
         torch.testing.assert_close(found[f"{what}/patched"], value)
-    assert {name.rpartition("/")[2] for name in found} == {"clean", "unpatched", "patched"}
+    assert {name.rpartition("/")[2] for name in found} == {"clean", "unpatched", "patched", "identity"}
+    assert found["identity"] == 0
 
 
 @pytest.mark.parametrize("positions", ["masked", "observed", [0, 7]])
@@ -124,6 +125,7 @@ def test_patching_with_the_input_s_own_run_changes_nothing(name, positions):
     task = own_twin(one.task)
     for sweep in ("heads", "layers", "set"):
         found = read(one, task, sweep=sweep, positions=positions)
+        assert found.pop("identity") == 0
         for what, value in found.items():
             measure = what.rpartition("/")[0]
             assert value.equal(found[f"{measure}/clean"].expand(value.shape)), what

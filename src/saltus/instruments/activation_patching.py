@@ -36,7 +36,9 @@ class ActivationPatching(Instrument):
     the distance to either answer: squared error at `masked` and `observed` positions, or the
     `loss` and `accuracy` of an answer of tokens, or the task's `loss`. The scalars
     `.../unpatched` and `.../clean` are the ends of the scale: the corrupted and the clean run as
-    they are. `label` takes the place of `activation-patching`.
+    they are. `activation-patching/identity` must be 0: the largest change of an output when the
+    clean run is patched with its own activations, everywhere. `label` takes the place of
+    `activation-patching`.
     """
 
     stacked: ClassVar[bool] = True
@@ -89,7 +91,11 @@ class ActivationPatching(Instrument):
             edits = {site: (writing(clean.sites[site], heads, where),) for site in layers}
             return self._far(task, run(twin["inputs"], edits=edits).outputs, batch, twin)
 
-        results = _named(self._far(task, clean.outputs, batch, twin), "clean")
+        own = {site: (writing(clean.sites[site], None, None),) for site in sites}
+        same = run(batch["inputs"], edits=own).outputs
+        change = (same - clean.outputs).abs().flatten(-3).amax(-1)
+        results = {f"{self.label}/identity": change}
+        results |= _named(self._far(task, clean.outputs, batch, twin), "clean")
         results |= _named(patched((), None), "unpatched")
         chosen = None if self.heads == "all" else self.heads
         if self.sweep == "set":

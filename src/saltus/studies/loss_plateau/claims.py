@@ -60,7 +60,7 @@ def _levels(arms: Arms, leap: Range) -> list[Quantity]:
         # The spec says 1.30 to 1.33; the closed-form floor is 1.2997.
         amount("final loss", last.mean(axis=1), Range(LEVELS["floor"], 1.33)),
         amount("plateau loss", plateau_levels(run), Range(2.62, 2.66)),
-        amount("half-accuracy step", _numbers(half_accuracy(run)), leap),
+        amount("half-accuracy step", numbers(half_accuracy(run)), leap),
     ]
 
 
@@ -74,7 +74,7 @@ def _partial_solution(arms: Arms) -> list[Quantity]:
 def _collapse(arms: Arms) -> list[Quantity]:
     run = arms["baseline"]
     return [
-        amount("COS peak before the drop", _peaks(run, "cosine/final"), Range(0.88, 1.0)),
+        amount("COS peak before the drop", peaks(run, "cosine/final"), Range(0.88, 1.0)),
         amount("COS at the end", run.series("cosine/final").values[:, -1], Range(high=0.2)),
     ]
 
@@ -83,7 +83,7 @@ def _repetition(arms: Arms) -> list[Quantity]:
     run = arms["baseline"]
     rate = run.series("repetition/rate")
     return [
-        amount("rho peak before the drop", _peaks(run, "repetition/rate"), Range(low=0.4)),
+        amount("rho peak before the drop", peaks(run, "repetition/rate"), Range(low=0.4)),
         # One reading of 64 sequences is noisy: the mean of the last three.
         amount("rho at the end", rate.values[:, -3:].mean(axis=1), Range(0.04, 0.08)),
     ]
@@ -106,11 +106,11 @@ def _attention_first(arms: Arms) -> list[Quantity]:
 def _helped(arms: Arms, scale: Scale) -> list[Quantity]:
     base, helped = half_accuracy(arms["baseline"]), half_accuracy(arms["bias-10"])
     ratios = [_ratio(fast, slow) for fast, slow in zip(helped, base, strict=True)]
-    peaks = np.array(_peaks(arms["bias-10"], "cosine/final"))
+    highest = np.array(peaks(arms["bias-10"], "cosine/final"))
     if scale == "paper":
-        peak = amount("COS peak with c = 10", peaks, Range(0.4, 0.75))
+        peak = amount("COS peak with c = 10", highest, Range(0.4, 0.75))
     else:
-        lower = np.array(_peaks(arms["baseline"], "cosine/final")) - peaks
+        lower = np.array(peaks(arms["baseline"], "cosine/final")) - highest
         peak = amount("COS peak, baseline minus c = 10", lower, Range(low=0.05))
     return [
         peak,
@@ -151,7 +151,7 @@ def plateau_levels(run: Run) -> list[float]:
     return levels
 
 
-def _peaks(run: Run, name: str) -> list[float]:
+def peaks(run: Run, name: str) -> list[float]:
     """Each seed's maximum of a series up to its half-accuracy step."""
     series = run.series(name)
     peaks = []
@@ -161,7 +161,8 @@ def _peaks(run: Run, name: str) -> list[float]:
     return peaks
 
 
-def _numbers(steps: list[int | None]) -> list[float]:
+def numbers(steps: list[int | None]) -> list[float]:
+    """Steps as numbers, NaN for what never came."""
     return [np.nan if step is None else float(step) for step in steps]
 
 

@@ -12,6 +12,7 @@ from saltus.instruments.norms import Norms
 from saltus.instruments.repetition import Repetition
 from saltus.interventions.attention_bias import AttentionBias
 from saltus.models.transformer import Decoder
+from saltus.studies.loss_plateau.variants import variants
 from saltus.studies.study import Scale
 from saltus.tasks.moving_window_sum import MovingWindowSum
 from saltus.training.optimizers import Adam
@@ -20,6 +21,14 @@ SEEDS = 8
 # Of the baseline, c = 10 and c = 0.2. The paper trains them for 400, 400 and 2000 steps; the claims
 # on the last two look no further than this.
 STEPS = {"paper": (400, 200, 480), "quick": (560, 280, 840)}
+# Before attention, its output, after it, after the MLP, and before the readout (figure 41).
+LOCATIONS = (
+    "blocks.0.residual.pre",
+    "blocks.0.attention.output",
+    "blocks.0.residual.mid",
+    "blocks.0.residual.post",
+    "final",
+)
 CHANGED = (
     "width 64 for 256, batch 64 for 256, learning rate 1e-3 for 1e-4, an initial deviation of "
     "0.04 for 0.02, which keeps 0.02 sqrt(256 / width) and so the size of the first attention "
@@ -29,13 +38,14 @@ CHANGED = (
 
 
 def recipe(scale: Scale) -> dict[str, Experiment]:
-    """Arms by name; every arm has the same seeds, so they differ in nothing but the bias."""
+    """Arms by name; the first three have the same seeds and differ in nothing but the bias."""
     base = paper() if scale == "paper" else quick()
     steps = STEPS[scale]
     return {
         "baseline": base.model_copy(update={"steps": steps[0]}),
         "bias-10": biased(base, 10.0, steps[1]),
         "bias-0.2": biased(base, 0.2, steps[2]),
+        **variants(base.model_copy(update={"steps": steps[0]}), scale),
     }
 
 
@@ -90,7 +100,7 @@ def instruments(every: int) -> tuple:
     cadence = Cadence(every=every)
     return (
         Evaluation(cadence=cadence),
-        HiddenCosine(cadence=cadence),
+        HiddenCosine(cadence=cadence, sites=LOCATIONS),
         AttentionProgress(cadence=cadence),
         Repetition(cadence=cadence),
         Norms(cadence=Cadence(every=5 * every)),

@@ -50,7 +50,7 @@ class Moments:
 
 
 MOMENTS: dict[Scale, Moments] = {
-    "quick": Moments("signed", "leap", (200, 300, 400), 400, 100, 1200),
+    "quick": Moments("signed", "leap", (200, 300, 400), 400, 200, 1500),
     "paper": Moments("base", "base", tuple(range(1000, 10001, 1000)), 4000, 4000, 50000),
 }
 CHANGED = (
@@ -58,7 +58,7 @@ CHANGED = (
     "batch 32 for 256, hundreds of steps for 50,000, an initial deviation of 0.05 for 0.02. Arm "
     "`signed` keeps the paper's law, factors uniform on [-1, 1], with a learning rate of 1e-3 for "
     "1e-4: it copies and stays on the plateau. Arm `leap` and those that start from it have "
-    "factors that are either -0.5 or 1, and a learning rate of 2e-3 after 50 steps of warm-up"
+    "factors that are either -0.7 or 1, and a learning rate of 2e-3 after 50 steps of warm-up"
 )
 
 
@@ -82,7 +82,7 @@ def quick() -> dict[str, Experiment]:
             ),
         }
     )
-    two_points = MatrixCompletion(rows=5, columns=5, rank=1, factors="two-point", low=-0.5)
+    two_points = MatrixCompletion(rows=5, columns=5, rank=1, factors="two-point", low=-0.7)
     leap = experiment("leap", "quick", two_points, small, moments.after).model_copy(
         update={
             "instruments": (
@@ -92,7 +92,7 @@ def quick() -> dict[str, Experiment]:
             "checkpoints": Checkpoints(at=(moments.before,), microscope=Microscope()),
         }
     )
-    steps = {"token": 400, "position": 800, "attention": 800, "mlp": 400}
+    steps = {"token": 200, "position": 600, "attention": 600, "mlp": 200}
     gpt = experiment(
         "gpt",
         "quick",
