@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from saltus.training.launch import resume
 
 FIXED = ("experiment.yaml", "members.json", "provenance.json", "manifest.json")
 KINDS = (*FIXED, "metrics.log", "chain.jsonl", "status.json", "checkpoint")
+PATTERNS = {"checkpoint": "checkpoints/*.safetensors", "frame": "frames/*/*.safetensors"}
+KINDS_OF_FRAMES = ("frames.jsonl", "frame")
 FOUND = "`verify` finds it"
 NAMED = "`verify` finds it and names the file"
 HONEST = "what is read is true, or refused in one line; of less than all, the run says so"
@@ -39,8 +41,11 @@ class Victim:
 
     def files(self, kind: str) -> list[Path]:
         """The files of a kind, relative to the run."""
-        pattern = "*.safetensors" if kind == "checkpoint" else kind
-        return sorted(file.relative_to(self.path) for file in self.path.rglob(pattern))
+        found = self.path.rglob(PATTERNS.get(kind, kind))
+        files = sorted(file.relative_to(self.path) for file in found)
+        # What was written and not listed before the kill is no frame: resuming drops it.
+        listed = "is not in the list of frames"
+        return [file for file in files if f"{file.as_posix()}: {listed}" not in self.notes]
 
 
 def faults(root: Path, count: int) -> Iterator[Row]:
@@ -61,9 +66,9 @@ def faults(root: Path, count: int) -> Iterator[Row]:
     yield from swaps(stopped, stranger, root, count)
 
 
-def flips(victim: Victim, root: Path, count: int) -> Iterator[Row]:
+def flips(victim: Victim, root: Path, count: int, kinds: Sequence[str] = KINDS) -> Iterator[Row]:
     """`count` single bits, the same number in each kind of file; one row for each kind."""
-    chance, each = random.Random(f"flip {victim.state}"), -(-count // len(KINDS))
+    chance, each = random.Random(f"flip {victim.state}"), -(-count // len(kinds))
 
     def flip(data: bytes, _: Path) -> bytes:
         bit = chance.randrange(8 * len(data))
@@ -71,28 +76,34 @@ def flips(victim: Victim, root: Path, count: int) -> Iterator[Row]:
         changed[bit // 8] ^= 1 << bit % 8
         return bytes(changed)
 
-    plan = [(kind, chance.choice(victim.files(kind))) for kind in KINDS for _ in range(each)]
+    plan = [(kind, chance.choice(victim.files(kind))) for kind in kinds for _ in range(each)]
     yield from tried(victim, root, plan, flip, "one bit flipped")
 
 
-def truncations(victim: Victim, root: Path, count: int) -> Iterator[Row]:
+def truncations(
+    victim: Victim, root: Path, count: int, kinds: Sequence[str] = KINDS
+) -> Iterator[Row]:
     """`count` files cut at a random length."""
     chance = random.Random(f"truncate {victim.state}")
-    plan = [("any file", chance.choice(victim.files(chance.choice(KINDS)))) for _ in range(count)]
+    plan = [("any file", chance.choice(victim.files(chance.choice(kinds)))) for _ in range(count)]
     yield from tried(
         victim, root, plan, lambda data, _: data[: chance.randrange(len(data))], "cut short"
     )
 
 
-def deletions(victim: Victim, root: Path, count: int) -> Iterator[Row]:
+def deletions(
+    victim: Victim, root: Path, count: int, kinds: Sequence[str] = KINDS
+) -> Iterator[Row]:
     """Each file of the run deleted, one at a time; `count` of them."""
-    plan = [("any file", file) for kind in KINDS for file in victim.files(kind)][-count:]
+    plan = [("any file", file) for kind in kinds for file in victim.files(kind)][-count:]
     yield from tried(victim, root, plan, lambda data, _: None, "deleted")
 
 
-def swaps(victim: Victim, stranger: Path, root: Path, count: int) -> Iterator[Row]:
+def swaps(
+    victim: Victim, stranger: Path, root: Path, count: int, kinds: Sequence[str] = KINDS
+) -> Iterator[Row]:
     """Each file replaced by its namesake of another run, of other seeds, whole in itself."""
-    plan = [("any file", file) for kind in KINDS for file in victim.files(kind)]
+    plan = [("any file", file) for kind in kinds for file in victim.files(kind)]
     plan = [
         (kind, file)
         for kind, file in plan

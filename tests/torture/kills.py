@@ -15,6 +15,7 @@ from row import Row
 from victim import contents, copied, experiment, finished, in_child, interrupted, resumed, small
 
 from saltus.errors import SaltusError
+from saltus.experiment import Experiment
 from saltus.runs import list_runs, verify
 from saltus.training.launch import create, resume, train_in_worker
 from saltus.training.workers import Workers
@@ -77,11 +78,18 @@ class Killer:
         return call
 
 
-def at_every_write(root: Path, stride: int) -> Row:
+def at_every_write(
+    root: Path,
+    stride: int,
+    what: Experiment | None = None,
+    name: str = "a training",
+    first: int = 1,
+) -> Row:
     """A training dies at its first, second, third … call that changes the disk."""
-    row = Row("SIGKILL at every single open, write, fsync, rename, delete of a training", SAME)
-    expected = contents(finished(root / "unbroken", small()))
-    path, at = create(small(), root), 1
+    row = Row(f"SIGKILL at every single open, write, fsync, rename, delete of {name}", SAME)
+    what = what or small()
+    expected = contents(finished(root / "unbroken", what))
+    path, at = create(what, root), first
 
     while True:
         run = copied(path, root / "again" / path.name)

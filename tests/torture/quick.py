@@ -7,6 +7,7 @@ from pathlib import Path
 
 import damage
 import disks
+import frames
 import kills
 import writers
 from row import Row
@@ -18,3 +19,5 @@ def faults(root: Path, count: int) -> Iterator[Row]:
     yield disks.full_at_every_write(root / "disk", stride=19)
     yield writers.together(root / "writers", count, "at the same instant", 0.0)
     yield from damage.faults(root / "damage", count)
+    yield frames.killed(root / "frames", stride=97, first=60)
+    yield from frames.changed(root / "frames", 2 * count)

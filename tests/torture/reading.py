@@ -39,6 +39,11 @@ def read(path: Path, sql: bool = True) -> dict[str, Any]:
     for step in steps if isinstance(steps, list) else ():
         ask(f"checkpoint {step}", lambda step=step: _tensors(run, step))
     ask("last checkpoint", lambda: _tensors(run, None))
+    members = said["seeds"] if isinstance(said["seeds"], list) else ()
+    for member, _ in enumerate(members):
+        steps = ask(f"frames {member}", lambda member=member: run.frames(member))
+        for step in steps if isinstance(steps, list) else ():
+            ask(f"frame {member} {step}", lambda m=member, s=step: _sorted(run.frame(m, s)))
     if not sql:
         return said
     ask("sql metrics", lambda: _rows(path, "SELECT * FROM metrics"))
@@ -81,7 +86,7 @@ def _part(question: str, answer: Any, truth: dict[str, Any]) -> bool:
         return answer["step"] <= true["step"]
     if question == "last checkpoint":
         return answer in [truth[name] for name in truth if name.startswith("checkpoint ")]
-    if question in ("names", "checkpoints"):
+    if question in ("names", "checkpoints") or question.startswith("frames"):
         return set(answer) <= set(true)
     if question == "sql runs":
         cells = zip(answer[0], true[0], strict=True)
@@ -100,7 +105,11 @@ def _array(run: Run, name: str) -> list[tuple[int, bytes]]:
 
 
 def _tensors(run: Run, step: int | None) -> list[tuple[str, bytes]]:
-    return [(name, tensor.tobytes()) for name, tensor in sorted(run.checkpoint(step).items())]
+    return _sorted(run.checkpoint(step))
+
+
+def _sorted(tensors: dict[str, np.ndarray]) -> list[tuple[str, bytes]]:
+    return [(name, tensor.tobytes()) for name, tensor in sorted(tensors.items())]
 
 
 def _rows(path: Path, sql: str) -> list[tuple[str, ...]]:

@@ -16,7 +16,7 @@ import pytest
 
 ITSELF = str(Path(__file__).parent / "__main__.py")
 COUNT = int(os.environ.get("SALTUS_TORTURE_COUNT", "200"))
-FULL = ("kills", "chaos", "damage", "disks", "writers")
+FULL = ("kills", "chaos", "damage", "disks", "writers", "frames")
 
 
 def test_a_few_faults(tmp_path: Path, record_property) -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.runs import RunWriter, open_run, verify
 from saltus.training.launch import create, resume, start
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # helpers that all tests share
+from training.leaping import falling, register
 
 STEPS = 24
 STOP = 18  # where an interrupted run stops: behind the checkpoint of step 16
@@ -43,6 +47,18 @@ def small() -> Experiment:
     """One seed and few checkpoints, where every single write is to be tried."""
     checkpoints = {"every": 8, "rescue": 4}
     return experiment(seeds=1, steps=12, checkpoints=checkpoints)
+
+
+def leaps(first_seed: int = 0, seeds: int = 2) -> Experiment:
+    """Points in a well, each a shard of its own; they leap at about step 50, under a microscope."""
+    register()
+    return falling(
+        steps=80,
+        seeds=list(range(first_seed, first_seed + seeds)),
+        instruments=[{"kind": "norms", "cadence": 8}],
+        checkpoints={"every": 40, "rescue": 10, "microscope": {"frames": 4}},
+        engine={"workers": 1, "chunk": 1},
+    )
 
 
 def finished(root: Path, what: Experiment) -> Path:
