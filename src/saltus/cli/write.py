@@ -100,8 +100,9 @@ def export(
     """Write parameters as safetensors, or for Hugging Face.
 
     One member's, under the model's names; the file's metadata holds the experiment's name, the
-    seed, the step and the member's settings. With --all-members: a stack of all, for transplants. With
-    --format huggingface: a folder that AutoModelForCausalLM reads, a GPT-2 with the same logits.
+    seed, the step and the member's settings. With --all-members: a stack of all, for transplants.
+    With --format huggingface: a folder that AutoModelForCausalLM reads, a GPT-2 with the same
+    logits.
 
     \b
     Examples:
