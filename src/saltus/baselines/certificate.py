@@ -7,7 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 ZERO = 1e-6  # singular values of a solution below this share of the largest count as 0
-FLAT = 1e-3  # and those of the map from K: at a gap of 1e-9 they are below 1e-4 or above 1e-2
+# And those of the map from K. Of 6,144 solutions (7 x 7, rank 2, p from 0.3 to 0.6), none had its
+# smallest between 1e-5, where rounding ends, and 1e-3; other solvers leave up to 1e-4 for 0.
+FLAT = 3e-4
 
 
 def dual_bound(
