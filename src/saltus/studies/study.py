@@ -15,7 +15,7 @@ from saltus.studies.claim import Arms, Claim
 from saltus.transitions import Times
 
 if TYPE_CHECKING:
-    from saltus.report.figure import Figure
+    from saltus.report.kinds import AnyFigure
 
 Scale = Literal["quick", "paper"]
 
@@ -43,7 +43,7 @@ class Study:
     claims: Callable[[Scale], list[Claim]]
     changed: str  # what the quick scale changes against the paper's setting
     headline: tuple[str, ...] = ()  # series that the report draws as fans, all arms together
-    figures: Callable[[Arms], Iterable[Figure]] | None = None
+    figures: Callable[[Arms], Iterable[AnyFigure]] | None = None
     times: Callable[[Arms], Mapping[str, Times]] | None = None
     times_label: str = "leap of the training loss"  # what the times are of
     times_clock: str = "training step"  # what they are measured in

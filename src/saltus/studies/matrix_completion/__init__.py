@@ -1,6 +1,7 @@
 """Abrupt learning in transformers (arXiv 2410.22244): matrices that are copied, then computed."""
 
 from saltus.studies.matrix_completion.claims import claims
+from saltus.studies.matrix_completion.figures import figures
 from saltus.studies.matrix_completion.recipe import CHANGED, recipe
 from saltus.studies.study import Study
 
@@ -20,4 +21,5 @@ STUDY = Study(
         "grid-attention/largest-row",
         "grid-attention/largest-column",
     ),
+    figures=figures,
 )
