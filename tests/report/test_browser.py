@@ -257,7 +257,7 @@ def test_a_film_moves_maps_points_and_the_mark_on_the_loss(visit, kinds_page):
     film = page.locator(".films", has=page.locator(".clouds"))
     slider, output = film.locator("input.steps"), film.locator("output.step")
     canvas, dot = film.locator("canvas").first, film.locator(".cloud .dots").first
-    loss, rule = film.locator("[data-take='0']"), film.locator(".rule")
+    loss, rule = film.locator("[data-takes='0']"), film.locator(".rule")
 
     def state():
         place = rule.evaluate("each => parseFloat(each.style.left)")
@@ -276,7 +276,7 @@ def test_a_film_moves_maps_points_and_the_mark_on_the_loss(visit, kinds_page):
     assert output.inner_text() in {"step 140", "step 150"}
     film.locator("select.view").select_option("1")
     assert output.inner_text() in {"step 440", "step 450"}
-    assert not loss.is_visible() and film.locator("[data-take='1']").is_visible()
+    assert not loss.is_visible() and film.locator("[data-takes='1']").is_visible()
     assert film.locator(".map-head b").first.inner_text() == "seed 3"
     canvas.focus()
     canvas.press("ArrowDown")

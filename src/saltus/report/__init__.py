@@ -3,6 +3,9 @@
 Read `figure.py` first (a figure as data), then `compose.py` and `gather.py` (from arrays and from
 runs to figures), `survival.py` and `leaps.py` (when it leaps), `svg.py` and `publication.py` (the
 two ways to draw one), `parts.py` (what a report shows, in order) and `sections.py` (the report).
+Heat maps, bars, scatters and films are other kinds of figures (`kinds.py`): each has a folder with
+its record (`record.py`) and its two drawings (`page.py`, `paper.py`); `summaries.py` makes them
+from runs. `attention.py` and `leap_film.py` are films that every report has.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.report.clock import clock_of
+from saltus.report.compose import caption
 from saltus.report.detected import Leaps, detected
 from saltus.report.figure import STEP
 from saltus.report.films.record import Film, Maps, Take, remarks
@@ -43,7 +44,8 @@ def attention_film(arms: Mapping[str, Run]) -> Film | None:
     clock = clock_of(groups[0].run) if loss and loss.x_label != STEP else None
     loss = replace(loss, levels=()) if loss else None
     takes = (Take("mean over seeds", means, loss, clock), Take(first, firsts, loss, clock))
-    return Film(TITLE, takes, " ".join([_caption(groups), *remarks(takes)]))
+    bands = [f"Loss: {caption([loss])}"] if loss else []
+    return Film(TITLE, takes, " ".join([_caption(groups), *remarks(takes), *bands]))
 
 
 def maps_of(group: Group) -> list[tuple[tuple[Maps, Maps], Group]]:

@@ -1,8 +1,8 @@
 """A figure as data: what is shown, before anybody decides how it is drawn.
 
 A figure is defined once, by these records. `svg.py` draws it into the page and `publication.py`
-into a file for a paper; both read the same numbers, and neither computes one. Attention maps have
-records of their own (`attention.py` for the page, `map_figure.py` for files).
+into a file for a paper; both read the same numbers, and neither computes one. Other kinds of
+figures have records of their own (`kinds.py`).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ for (const figure of all("figure.films")) {
   }
   const slider = figure.querySelector(".steps"), choice = figure.querySelector("select.view");
   const output = figure.querySelector(".step"), play = figure.querySelector(".play");
-  const losses = all(".film-loss > [data-take]", figure);
+  const losses = all(".film-loss > [data-takes]", figure);
   const take = () => takes[choice ? choice.value : 0];
   const place = () => slider ? Number(slider.value) : take().steps.length - 1;
   const step = () => take().steps[place()];
@@ -131,7 +131,7 @@ for (const figure of all("figure.films")) {
     cards.forEach(paintCard);
     clouds.forEach(moveCloud);
     losses.forEach(loss => {
-      const mine = Number(loss.dataset.take) === takes.indexOf(take());
+      const mine = loss.dataset.takes.split(" ").includes(String(takes.indexOf(take())));
       loss.hidden = !mine;
       loss.querySelector(".rule")?.remove();
       const along = mine && take().along ? take().along[place()] : null;

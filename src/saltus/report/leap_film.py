@@ -32,6 +32,7 @@ from saltus.report.names import unit_of
 from saltus.report.scatters.record import Scatters, scatter, scatters
 from saltus.report.text import count
 from saltus.runs import Run
+from saltus.training.film import film as frames_read
 
 TITLE = "The leap, frame by frame"
 LOSS = "loss/train"
@@ -44,20 +45,16 @@ Frames = Mapping[str, tuple[ndarray, ndarray]]  # name → steps [frame], values
 Develop = Callable[[Run, int, Sequence[AttentionMap], list[int]], Frames]
 
 
-def leap_film(run: Run, develop: Develop | None = None, budget: int = BUDGET) -> Film | None:
+def leap_film(run: Run, develop: Develop = frames_read, budget: int = BUDGET) -> Film | None:
     """A film of the first seeds of which the run has frames; None where it has none.
 
     `develop` reads instruments on the frames of a member, as `training.film` does. Raises
     SaltusError where the experiment cannot be rebuilt or a frame is not what was written.
     """
-    names = {place: name for name, place in _seed_names(run).items()}
+    names = _seed_names(run)
     kept = {member: steps for member in names if (steps := run.frames(member))}
     if not kept:
         return None
-    if develop is None:
-        from saltus.training.film import film as develop_frames
-
-        develop = develop_frames
     experiment = Experiment.from_yaml(run.experiment_yaml)
     takes: list[Take] = []
     for member, steps in list(kept.items())[:SEEDS]:
@@ -77,7 +74,7 @@ def leap_film(run: Run, develop: Develop | None = None, budget: int = BUDGET) ->
 
 _NOTE = (
     "Attention: mean over one evaluation batch, the same for all frames. Embeddings: centred rows "
-    "along the two principal directions of the last frame."
+    "along the two principal directions of the last frame. Loss: of the same seed alone."
 )
 
 
@@ -196,12 +193,12 @@ def try_leap_film(run: Run, budget: int = BUDGET) -> tuple[Film | None, str]:
         return None, str(error)
 
 
-def _seed_names(run: Run) -> dict[str, int]:
-    """'seed 3' → the member; with its setting where the run has several."""
+def _seed_names(run: Run) -> dict[int, str]:
+    """Member → 'seed 3', with its setting where the run has several."""
     (groups,) = groups_of({run.name: run}).values()
     several = len(groups) > 1
     return {
-        f"{group.label}, seed {run.seeds[place]}" if several else f"seed {run.seeds[place]}": place
+        place: f"{group.label}, seed {run.seeds[place]}" if several else f"seed {run.seeds[place]}"
         for group in groups
         for place in group.places
     }

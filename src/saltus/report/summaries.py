@@ -131,7 +131,7 @@ def scatter_of(
 def curve_against(
     title: str,
     x: Real[ndarray, " x"] | Sequence[float],
-    values: Mapping[str, Real[ndarray, "seed x"] | Real[ndarray, " x"]],
+    values: Mapping[str, Real[ndarray, "_ _"] | Real[ndarray, " _"] | Sequence[float]],
     unit: str = "",
     *,
     x_label: str,
@@ -139,8 +139,9 @@ def curve_against(
     log: bool = False,
     levels: Sequence[tuple[str, float]] = (),
 ) -> Panel:
-    """A curve over settings, such as a mask's probability, for each method: dots are medians over
-    seeds, bands the middle half and all of them. For `compose.figure`."""
+    """A curve over settings, such as a mask's probability, for each method: values [seed, x], of
+    which dots are the medians and bands the middle half and all, or [x] without seeds. For
+    `compose.figure`."""
     places = np.asarray(x, dtype=np.float64)
     order = np.argsort(places)
     curves = []

@@ -6,6 +6,7 @@ Maps travel as one byte per value, points as two per coordinate, in base64.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -37,11 +38,11 @@ def draw_film(film: Film) -> Markup:
     small = " many" if len(cards) > MANY else ""
     moving = len(film.takes) > 1 or len(shown.steps) > 1
     clouds = [track.frames for track in shown.tracks if isinstance(track, Cloud)]
-    losses = [draw_take_loss(each.loss, place) for place, each in enumerate(film.takes)]
+    losses = draw_losses(film)
     return tag(
         "figure",
         draw_controls(film) if moving else None,
-        tag("div", losses, class_="film-loss") if any(losses) else None,
+        tag("div", losses, class_="film-loss") if losses else None,
         tag("div", cards, class_=f"maps{small}") if cards else None,
         tag("div", [draw_cloud(frames) for frames in clouds], class_="clouds") if clouds else None,
         tag("figcaption", film.caption),
@@ -96,15 +97,23 @@ def draw_cloud(frames: Scatters) -> Markup:
     return tag("div", named, key(frames), tag("div", panel, class_="panels n1"), class_="cloud")
 
 
-def draw_take_loss(loss: Panel | None, place: int) -> Markup | None:
-    """The loss of a take; only that of the first is seen before the script runs."""
-    if loss is None:
-        return None
+def draw_losses(film: Film) -> list[Markup]:
+    """The loss of every take, once where several share it; only the first is seen at the start."""
+    owners: dict[int, list[int]] = {}
+    for place, each in enumerate(film.takes):
+        if each.loss is not None:
+            owners.setdefault(id(each.loss), []).append(place)
+    return [draw_take_loss(film.takes[places[0]].loss, places) for places in owners.values()]
+
+
+def draw_take_loss(loss: Panel | None, takes: Sequence[int]) -> Markup:
+    """A small pair of axes on which film.js marks the frame."""
+    assert loss is not None
     y = value_axis([loss])
     left = room_for([text for _, text in y.labels()])
     panel = draw_loss(loss, x_axis([loss]), y, LOSS, left)
     return tag("div", draw_legend([loss]), tag("div", panel, class_="panels n1"),
-               data_take=place, hidden=place > 0)  # fmt: skip
+               data_takes=" ".join(map(str, takes)), hidden=0 not in takes)  # fmt: skip
 
 
 def take_data(each: Take) -> dict[str, object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
@@ -40,7 +41,7 @@ class Maps:
         """What is the same in every take."""
         return f"{self.layer}, {self.values.shape[1]} maps of {self.values.shape[2:]}"
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """What the colours span: 0 to it, or from its negative."""
         sizes = np.abs(self.values[np.isfinite(self.values)])
@@ -48,7 +49,7 @@ class Maps:
             return 1.0
         return float(np.quantile(sizes, CLIP)) or float(sizes.max()) or 1.0
 
-    @property
+    @cached_property
     def signed(self) -> bool:
         """Whether there are negative values, as linear attention has."""
         return bool(np.nanmin(self.values, initial=0.0) < -1e-6)
