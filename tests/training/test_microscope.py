@@ -96,7 +96,7 @@ def test_two_leaps_of_a_member_have_their_frames_each():
     assert late[0] <= 500 <= 530 <= late[-1] < 600
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(st.lists(st.tuples(st.integers(30, 150), st.integers(1, 60)), min_size=2, max_size=4))
 def test_the_frames_of_a_member_do_not_depend_on_who_trains_beside_it(leaps):
     losses = np.stack([leap(250, *each, seed=k) for k, each in enumerate(leaps)], axis=1)
@@ -195,6 +195,13 @@ def test_bad_settings_are_refused_in_one_line(field: str, value: int) -> None:
     with pytest.raises(SaltusError, match=rf"checkpoints\.microscope\.{field}") as caught:
         Experiment.of(data)
     assert "\n" not in str(caught.value)
+
+
+def test_more_memory_than_there_is_is_refused_in_one_line(
+    well: Callable[..., Experiment], tmp_path: Path
+) -> None:
+    with pytest.raises(SaltusError, match=r"microscope\.frames: \d+ is not allowed: .* GB, more"):
+        start(well(checkpoints={"microscope": {"frames": 10**13}}), tmp_path)
 
 
 def test_the_spacing_is_a_thousandth_of_the_run_if_not_given() -> None:

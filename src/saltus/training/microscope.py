@@ -10,11 +10,14 @@ last `reach` steps before its checkpoint once more to fill the memory; no checkp
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+from saltus.errors import SaltusError
 from saltus.experiment import Microscope
 from saltus.runs import ShardWriter
 from saltus.runs.metrics_log import Column
@@ -32,7 +35,15 @@ class Recorder:
         self.every = settings.spacing(ensemble.experiment.steps)
         self.director = Director(len(ensemble.members), settings.frames, self.every)
         # In main memory also where members train elsewhere: it may well be larger than they are.
-        self.ring = torch.empty((settings.frames, *ensemble.flat.shape), dtype=ensemble.dtype)
+        shape = (settings.frames, *ensemble.flat.shape)
+        try:
+            self.ring = torch.empty(shape, dtype=ensemble.dtype)
+        except RuntimeError:
+            size = math.prod(shape) * ensemble.dtype.itemsize / 1e9
+            raise SaltusError(
+                f"checkpoints.microscope.frames: {settings.frames} is not allowed: so many states "
+                f"of {shape[1]} members take {size:,.0f} GB, more memory than there is"
+            ) from None
         self.held = np.full(settings.frames, -1, dtype=np.int64)  # the step of each place
 
     @property
