@@ -59,11 +59,11 @@ for (const figure of all("figure.films")) {
     canvas.previousElementSibling.firstChild.textContent = track.of;
     const foot = canvas.nextElementSibling, name = which => `rgb(${rgb(which)})`;
     foot.replaceChildren();
-    foot.append(short(track.ends[0]));
+    foot.append(short(+track.ends[0].toPrecision(3)));
     make("i", foot).style.background = signed(track)
       ? `linear-gradient(90deg,${name("--negative")},${name("--blank")},${name("--positive")})`
       : `linear-gradient(90deg,${name("--blank")},${name("--positive")})`;
-    foot.append(short(track.ends.at(-1)));
+    foot.append(short(+track.ends.at(-1).toPrecision(3)));
     const shown = track.steps[lastBy(track.steps, step())];
     const late = step() > track.steps.at(-1) ? `ended at step ${shown}` : shown === step() ? "" : `step ${shown}`;
     make("span", foot, "extra", late).dataset.rest = late;
