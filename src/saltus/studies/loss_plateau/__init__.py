@@ -1,6 +1,7 @@
 """What happens during the loss plateau (arXiv 2506.13688): the first leap."""
 
 from saltus.studies.loss_plateau.claims import claims
+from saltus.studies.loss_plateau.figures import figures
 from saltus.studies.loss_plateau.other_claims import other_claims
 from saltus.studies.loss_plateau.recipe import CHANGED, recipe
 from saltus.studies.study import Study
@@ -21,4 +22,5 @@ STUDY = Study(
         "attention-progress/blocks.0",
         "repetition/rate",
     ),
+    figures=figures,
 )

@@ -85,7 +85,7 @@ def solver(arms: Arms) -> Figure:
                           log=True),
             curve_against("Mean nuclear norm", places, norms, x_label=label, log=True),
         ],
-        f"Seeds of the solver are sets of {convex.MATRICES} matrices, {convex.AT_THE_MODELS} at 0.3.",
+        f"Seeds of the solver: sets of {convex.MATRICES} matrices, {convex.AT_THE_MODELS} at 0.3.",
     )  # fmt: skip
 
 
