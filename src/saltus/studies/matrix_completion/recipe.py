@@ -50,12 +50,12 @@ class Moments:
 
 
 MOMENTS: dict[Scale, Moments] = {
-    "quick": Moments("signed", "leap", (200, 300, 400), 400, 200, 1500),
+    "quick": Moments("signed", "leap", (300, 400, 500), 500, 200, 1500),
     "paper": Moments("base", "base", tuple(range(1000, 10001, 1000)), 4000, 4000, 50000),
 }
 CHANGED = (
     "5 x 5 matrices of rank 1 for 7 x 7 of rank 2, depth 2, heads 4 and width 64 for 4, 8 and 768, "
-    "batch 32 for 256, hundreds of steps for 50,000, an initial deviation of 0.05 for 0.02. Arm "
+    "batch 32 (`signed`: 64) for 256, hundreds of steps for 50,000, an initial deviation of 0.05 for 0.02. Arm "
     "`signed` keeps the paper's law, factors uniform on [-1, 1], with a learning rate of 1e-3 for "
     "1e-4: it copies and stays on the plateau. Arm `leap` and those that start from it have "
     "factors that are either -0.7 or 1, and a learning rate of 2e-3 after 50 steps of warm-up"
@@ -76,6 +76,7 @@ def quick() -> dict[str, Experiment]:
     ).model_copy(
         update={
             "optimizer": Adam(learning_rate=1e-3),
+            "batch": 64,
             "instruments": (
                 Evaluation(cadence=Cadence(every=20), samples=128),
                 *on_the_plateau(moments),
@@ -98,11 +99,11 @@ def quick() -> dict[str, Experiment]:
         "quick",
         MatrixSequence(rows=4, columns=4, rank=1, decimals=1, limit=1),
         Decoder(depth=2, heads=2, width=64, initial_deviation=0.04),
-        500,
+        300,
     ).model_copy(
         update={
             "optimizer": Adam(learning_rate=1e-3),
-            "instruments": gpt_instruments(20, Cadence(at=(100, 500))),
+            "instruments": gpt_instruments(20, Cadence(at=(100,))),
         }
     )
     return {"signed": signed, "leap": leap, **components(leap, steps), "gpt": gpt}
