@@ -1,16 +1,21 @@
 """Entropy, progress and maps of attention patterns."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
+from torch.func import vmap
 
 from saltus.errors import SaltusError
 from saltus.instruments.attention_entropy import AttentionEntropy, visible_keys
 from saltus.instruments.attention_map import AttentionMap
 from saltus.instruments.attention_progress import AttentionProgress
+from saltus.instruments.base import Reading
 from saltus.models.base import Interface
+from saltus.random import Draws
 from saltus.tasks import Task
+from saltus.tasks.permutation import Permutation
 
 uniform = torch.full((2, 3, 9, 9), 1 / 9)
 causal = torch.ones(2, 3, 9, 9).tril() / torch.arange(1, 10).unsqueeze(-1)
@@ -100,6 +105,58 @@ def test_progress_leaves_out_layers_without_an_oracle_set(of_sites):
     results = AttentionProgress().read(of_sites(task=task, **two_layers))
     assert results.keys() == {"attention-progress/blocks.1", "attention-progress/blocks.1.heads"}
     AttentionProgress().check(task)
+
+
+@pytest.mark.parametrize(("oracle", "fetches"), [("index-first", 1), ("letter-first", 0)])
+def test_progress_where_keys_depend_on_the_sample(of_sites, oracle, fetches):
+    """The layer that fetches letters, by plain loops, and 1 on the oracle's own pattern."""
+    task = Permutation(length=3, alphabet=4, oracle=oracle)
+    batch = task.sample(Draws(0, "data"), 4)
+    pattern = torch.rand(4, 2, 10, 10).softmax(-1).tril()
+    both = {f"blocks__{layer}__attention__pattern": pattern for layer in range(2)}
+    reading = dataclasses.replace(of_sites(task=task, **both), batch=batch)
+    results = AttentionProgress().read(reading)
+    assert {name for name in results if name.endswith("heads")} == {
+        "attention-progress/blocks.0.heads",
+        "attention-progress/blocks.1.heads",
+    }
+    first = 7 if oracle == "index-first" else 4  # answers' rows, or the places of pi
+    for head in range(2):
+        shares = []
+        for sample, tokens in enumerate(batch["inputs"].tolist()):
+            rows = pattern[sample, head, first : first + 3]
+            keys = [pi - 1 for pi in tokens[4:7]]
+            inside = sum(rows[i, key].item() for i, key in enumerate(keys))
+            shares.append(inside / rows.sum().item())
+        found = results[f"attention-progress/blocks.{fetches}.heads"][head].item()
+        assert found == pytest.approx(sum(shares) / 4)
+    perfect = task.attended_in(batch, fetches).float().unsqueeze(1)
+    perfect = torch.where(perfect.any(-1, keepdim=True), perfect, 0.1)  # other rows do not count
+    ideal = of_sites(task=task, **{f"blocks__{fetches}__attention__pattern": perfect})
+    value = AttentionProgress().read(dataclasses.replace(ideal, batch=batch))
+    assert value[f"attention-progress/blocks.{fetches}"].item() == 1.0
+    AttentionProgress().check(task)
+
+
+def test_progress_of_every_member_is_on_its_own_samples():
+    task = Permutation(length=3, alphabet=4)
+    batch = task.sample(Draws([0, 1, 2], "data"), 4)
+    pattern = torch.rand(3, 4, 2, 10, 10).tril()
+
+    def read(weights, samples):
+        sites = {"blocks.1.attention.pattern": weights}
+        reading = Reading(task=task, parameters={}, sites=sites, batch=samples)
+        return AttentionProgress().read(reading)["attention-progress/blocks.1.heads"]
+
+    together = vmap(read)(pattern, batch)
+    for member in range(3):
+        alone = read(pattern[member], {name: value[member] for name, value in batch.items()})
+        torch.testing.assert_close(together[member], alone)
+
+
+def test_a_permutation_applied_several_times_has_no_progress():
+    with pytest.raises(ValueError, match="permutation has no oracle attention set"):
+        AttentionProgress().check(Permutation(compositions=2))
 
 
 def test_progress_needs_an_oracle():
