@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any, get_origin
+from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+
+MAPPINGS = (dict, Mapping)
 
 
 class SaltusError(Exception):
@@ -60,16 +63,40 @@ def _place(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, typ
 
     Pydantic puts the names of a union's branches into the location; they are left out.
     """
-    owner, kind, path = model, model, []
+    owner, path = model, []
+    kinds: list[Any] = [model]  # what may stand at this place
     for part in loc:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            owner = kind
-            field = owner.model_fields.get(str(part))
-            kind = field.annotation if field else None
-        elif isinstance(part, str) and get_origin(kind) not in (dict, Mapping):
+        records = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if isinstance(part, int):
+            kinds = [inner for kind in kinds for inner in _items(kind)]
+        elif len(kinds) > 1 and part in (names := [kind.__name__ for kind in records]):
+            kinds = [records[names.index(part)]]
+            continue
+        elif len(kinds) == 1 and records:
+            owner = records[0]
+            field = owner.model_fields.get(part)
+            kinds = _branches(field.annotation) if field else []
+        elif values := [get_args(kind)[1] for kind in kinds if get_origin(kind) in MAPPINGS]:
+            kinds = [inner for value in values for inner in _branches(value)]
+        else:
             continue
         path.append(str(part))
     return ".".join(path), owner
+
+
+def _branches(kind: Any) -> list[Any]:
+    """What a field may hold: the branches of a union, without its constraints; None left out."""
+    if get_origin(kind) is Annotated:
+        return _branches(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return [inner for branch in get_args(kind) for inner in _branches(branch)]
+    return [] if kind is type(None) else [kind]
+
+
+def _items(kind: Any) -> list[Any]:
+    """What the items of a sequence may be."""
+    items = get_args(kind) if get_origin(kind) in (list, tuple, Sequence) else ()
+    return [inner for item in items if item is not Ellipsis for inner in _branches(item)]
 
 
 def _short(value: Any) -> str:

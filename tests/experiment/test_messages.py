@@ -38,6 +38,10 @@ PROBLEMS = [
     ({"task": {"kind": "moving-window-sum", "windw": 3}},
      "task.windw: unknown field 'windw'; did you mean 'window'? "
      "Allowed: alphabet, kind, length, modulus, window"),
+    ({"task": {"kind": "concat-moving-window-sum",
+               "segments": [{"window": 1, "first": 1, "last": 4},
+                            {"window": 0, "first": 6, "last": 9}]}},
+     f"task.segments.1.window: 0 is not allowed: {AT_LEAST_1}"),
     ({"model": {"kind": "decoder", "depth": -1}}, f"model.depth: -1 is not allowed: {AT_LEAST_1}"),
     ({"model": {"kind": "decoder", "width": 10, "heads": 3}},
      "model: width 10 must be a multiple of heads 3"),
