@@ -57,8 +57,9 @@ CHANGED = (
     "5 x 5 matrices of rank 1 for 7 x 7 of rank 2, depth 2, heads 4 and width 64 for 4, 8 and 768, "
     "batch 32 (`signed`: 64) for 256, hundreds of steps for 50,000, an initial deviation of 0.05 "
     "for 0.02. Arm `signed` keeps the paper's law, factors uniform on [-1, 1], with a learning "
-    "rate of 1e-3 for 1e-4: it copies and stays on the plateau. Arm `leap` and those that start from it "
-    "have factors that are either -0.7 or 1, and a learning rate of 2e-3 after 50 steps of warm-up"
+    "rate of 1e-3 for 1e-4: it copies and stays on the plateau. Arm `leap`, and those that start "
+    "from it, have factors of either -0.7 or 1, and a learning rate of 2e-3 after 50 steps of "
+    "warm-up"
 )
 
 
