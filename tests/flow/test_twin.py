@@ -207,6 +207,16 @@ def test_members_do_not_see_one_another_and_lost_corners_are_no_part_of_it(point
             "optimizer: gradient-flow has no steps; allowed: sgd, adam, adamw",
         ),
         (
+            {"optimizer": {"kind": "muon", "learning_rate": 0.02, "matrices": ["*"]}},
+            {},
+            "optimizer: muon does not go down the gradient at one rate; allowed: sgd, adam, adamw",
+        ),
+        (
+            {"optimizer": {**ADAM, "groups": {"mlp": {"learning_rate": 0.1}}}},
+            {},
+            "optimizer.groups: mlp: the flow has one clock for all parameters; allowed: none",
+        ),
+        (
             {"vary": {"optimizer.learning_rate": [0.1, 0.2]}},
             {},
             "vary.optimizer.learning_rate: the members of twins share one clock; "

@@ -21,7 +21,7 @@ from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.runs import Run
 from saltus.training.ensemble import Ensemble
-from saltus.training.optimizers import Descent, Sgd
+from saltus.training.optimizers import Adam, Descent, Sgd
 
 FEWEST_EXAMPLES = 256  # of the fixed set that stands for the population, where there is none
 REACH, REACH_WITHOUT_CLOCK = 1.25, 10.0  # how long the flow goes on, if not told
@@ -218,6 +218,16 @@ def _steps_of(experiment: Experiment) -> Descent:
     optimizer = experiment.optimizer
     if not isinstance(optimizer, Descent):
         raise SaltusError(f"optimizer: {optimizer.kind} has no steps; allowed: sgd, adam, adamw")
+    if not isinstance(optimizer, Sgd | Adam):
+        raise SaltusError(
+            f"optimizer: {optimizer.kind} does not go down the gradient at one rate; "
+            "allowed: sgd, adam, adamw"
+        )
+    if optimizer.groups:
+        raise SaltusError(
+            f"optimizer.groups: {', '.join(optimizer.groups)}: the flow has one clock for all "
+            "parameters; allowed: none"
+        )
     return optimizer
 
 
