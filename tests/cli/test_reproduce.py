@@ -215,6 +215,33 @@ def test_an_arm_that_fails_leaves_the_others_and_exits_with_1(saltus, toy, monke
     assert "failed" in saltus("reproduce").out
 
 
+def test_arms_that_were_not_run_stand_among_the_costs_with_their_reason(saltus, toy, monkeypatch):
+    graft = {"kind": "transplant", "source": "arm:slow", "groups": ["mlp"], "member": "same seed"}
+    arms = toy.recipe("quick")
+    changes = {"arm": "later", "name": "toy-later", "interventions": [graft]}
+    arms["later"] = arms["slow"].override(changes)
+    more = dataclasses.replace(toy, recipe=lambda scale: dict(arms))
+    monkeypatch.setattr("saltus.studies.all_studies", lambda: {"toy": more})
+    monkeypatch.setattr("saltus.studies.study.all_studies", lambda: {"toy": more})
+    original = module.resume
+
+    def fail(path: Path, *others: object) -> Run:
+        if path.name.startswith("toy-slow"):
+            raise SaltusError("disk full")
+        return original(path, *others)
+
+    monkeypatch.setattr(module, "resume", fail)
+    said, why = saltus("reproduce"), "it starts from slow, which has no finished run"
+    assert said.code == 1
+    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert "later not run - - - - -" in lines
+    assert f"later was not run: {why}" in lines
+    assert any(line.startswith("slow failed 2 ") for line in lines)
+    found = saltus("reproduce", "--json").document["studies"][0]["arms"]
+    assert [arm["arm"] for arm in found] == ["slow", "fast", "later"]
+    assert found[2] == {"run": None, "members": [], "arm": "later", "how": "not run", "error": why}
+
+
 def test_reproduce_is_a_function_too(toy, tmp_path):
     outcome = reproduce(toy, "quick", tmp_path, seeds=1)
     assert [each.how for each in outcome.outcomes] == ["new", "new"]

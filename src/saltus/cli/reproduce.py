@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from saltus.report import FigureFiles
     from saltus.studies import Finding, Quantity
-    from saltus.studies.reproduce import StudyOutcome
+    from saltus.studies.reproduce import ArmOutcome, NotRun, StudyOutcome
 
 STYLES = {"reproduced": "green", "contradicted": "red", "inconclusive": "yellow", "not run": "dim"}
 
@@ -126,6 +126,8 @@ def show_outcome(outcome: StudyOutcome) -> None:
     counts = Counter(finding.verdict.value for finding in outcome.findings)
     out.print(", ".join(f"{number} {verdict}" for verdict, number in counts.items()) or "no claims")
     out.print(costs(outcome))
+    for each in outcome.not_run:
+        say(f"{each.arm} was not run: {each.error}")
     for run in outcome.arms.values():
         for line in diverged_lines(run):
             say(f"{run.path}: {line}")
@@ -193,6 +195,8 @@ def costs(outcome: StudyOutcome) -> Table:
             f"{cost['instrument_seconds']:.1f}",
             "-" if share is None else f"{share:.1%}",
         )
+    for unrun in outcome.not_run:
+        made.add_row(unrun.arm, "not run", *["-"] * (len(names) - 2))
     return made
 
 
@@ -205,7 +209,7 @@ def document(outcome: StudyOutcome) -> dict[str, Any]:
         "scale": outcome.scale,
         "seconds": outcome.seconds,
         "findings": [finding_document(finding) for finding in outcome.findings],
-        "arms": [arm_document(each) for each in outcome.outcomes],
+        "arms": [arm_document(each) for each in (*outcome.outcomes, *outcome.not_run)],
     }
 
 
@@ -246,10 +250,14 @@ def quantity_document(quantity: Quantity) -> dict[str, Any]:
     }
 
 
-def arm_document(each: Any) -> dict[str, Any]:
-    """An arm: its run, where that came from, and what it cost."""
+def arm_document(each: ArmOutcome | NotRun) -> dict[str, Any]:
+    """An arm: its run, where that came from, and what it cost; or why it was not run."""
     from saltus.runs import open_run
+    from saltus.studies.reproduce import NotRun
 
+    if isinstance(each, NotRun):
+        told = {"arm": each.arm, "how": "not run", "error": each.error}
+        return {"run": None, "members": [], **told}
     said = summary(each.run or open_run(each.path))
     share = said["instrument_seconds"] / said["seconds"] if said["seconds"] else None
     return {
