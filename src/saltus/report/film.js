@@ -65,7 +65,7 @@ for (const figure of all("figure.films")) {
       : `linear-gradient(90deg,${name("--blank")},${name("--positive")})`;
     foot.append(short(+track.ends.at(-1).toPrecision(3)));
     const shown = track.steps[lastBy(track.steps, step())];
-    const late = step() > track.steps.at(-1) ? `ended at step ${shown}` : shown === step() ? "" : `step ${shown}`;
+    const late = step() > track.steps.at(-1) ? `its end, ${shown}` : shown === step() ? "" : `step ${shown}`;
     make("span", foot, "extra", late).dataset.rest = late;
   };
   for (const canvas of cards) {

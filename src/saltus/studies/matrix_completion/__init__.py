@@ -2,6 +2,7 @@
 
 from saltus.studies.matrix_completion.claims import claims
 from saltus.studies.matrix_completion.figures import figures
+from saltus.studies.matrix_completion.measures import halfway
 from saltus.studies.matrix_completion.recipe import CHANGED, recipe
 from saltus.studies.study import Study
 
@@ -13,13 +14,7 @@ STUDY = Study(
     recipe=recipe,
     claims=claims,
     changed=CHANGED,
-    headline=(
-        "loss/train",
-        "evaluation/loss/masked",
-        "evaluation/loss/observed",
-        "evaluation/mask-value",
-        "grid-attention/largest-row",
-        "grid-attention/largest-column",
-    ),
     figures=figures,
+    times=halfway,
+    times_label="L_mask at half of Var(X)",
 )

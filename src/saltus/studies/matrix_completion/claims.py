@@ -282,13 +282,15 @@ def _components(arms: Arms, normal: str, paper: bool) -> list[Quantity]:
             amount("attention only, step over normal", steps["attention"] / whole, Range(high=1)),
             amount("position only, step", steps["position"], Range(25_000, 50_000)),
         ]  # fmt: skip
-    others = np.max([steps[name] for name in ("token", "mlp", "attention")], axis=0)
+    # What never came within a budget comes later than all that did.
+    late = {name: np.where(np.isnan(each), np.inf, each) for name, each in steps.items()}
+    others = np.max([late[name] for name in ("token", "mlp", "attention")], axis=0)
     return [
-        *(amount(f"{name} only, step over normal", steps[name] / whole, Range(high=limit))
-          for name, limit in (("token", 0.5), ("mlp", 0.5), ("attention", 1.0))),
-        amount("position only, step over the latest other", steps["position"] / others,
-               Range(low=1.0)),
-    ]  # fmt: skip
+        holds("token only: before half of normal training's step", late["token"] < whole / 2),
+        holds("MLP only: before half of it", late["mlp"] < whole / 2),
+        holds("attention only: before it", late["attention"] < whole),
+        holds("position only: after the other three", late["position"] > others),
+    ]
 
 
 def _widths(arms: Arms) -> list[Quantity]:

@@ -11,8 +11,9 @@ from numpy import ndarray
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.runs import Run
+from saltus.studies.claim import Arms
 from saltus.tasks.low_rank import LowRankTask
-from saltus.transitions import first_crossing
+from saltus.transitions import Times, first_crossing
 
 PerSeed = Float[ndarray, " seed"]
 MASKED = "evaluation/loss/masked"
@@ -52,6 +53,17 @@ def half_plateau(run: Run) -> list[int | None]:
     """The step at which L_mask first lies below half of Var(X); None where it never does."""
     series = run.series(MASKED)
     return first_crossing(series.steps, series.values, task_of(run).variance / 2, above=False)
+
+
+def halfway(arms: Arms) -> dict[str, Times]:
+    """When L_mask reaches half of Var(X), for every arm with such a series; else its last step."""
+    found = {}
+    for name, run in arms.items():
+        if MASKED in run.names():
+            steps = numbers(half_plateau(run))
+            happened = np.isfinite(steps)
+            found[name] = Times(np.where(happened, steps, run.series(MASKED).steps[-1]), happened)
+    return found
 
 
 def leap_width(run: Run, ratio: float) -> PerSeed:

@@ -89,12 +89,12 @@ def quick() -> dict[str, Experiment]:
         update={
             "instruments": (
                 Evaluation(cadence=Cadence(every=20), samples=128),
-                *across_the_leap(moments, every=100, probe=512),
+                *across_the_leap(moments, every=100, probe=512, passes=128),
             ),
-            "checkpoints": Checkpoints(at=(moments.before,), microscope=Microscope()),
+            "checkpoints": Checkpoints(at=(moments.before,), microscope=Microscope(every=8)),
         }
     )
-    steps = {"token": 200, "position": 600, "attention": 600, "mlp": 200}
+    steps = {"token": 400, "position": 600, "attention": 600, "mlp": 200}
     gpt = experiment(
         "gpt",
         "quick",
@@ -120,7 +120,7 @@ def paper() -> dict[str, Experiment]:
             "instruments": (
                 Evaluation(cadence=Cadence(every=100)),
                 *on_the_plateau(moments),
-                *across_the_leap(moments, every=1000, probe=2048),
+                *across_the_leap(moments, every=1000, probe=2048, passes=256),
                 *elsewhere(),
             ),
             "checkpoints": Checkpoints(at=kept, microscope=Microscope()),
@@ -234,15 +234,19 @@ def on_the_plateau(moments: Moments) -> tuple[AnyInstrument, ...]:
     )
 
 
-def across_the_leap(moments: Moments, every: int, probe: int) -> tuple[AnyInstrument, ...]:
+def across_the_leap(
+    moments: Moments, every: int, probe: int, passes: int
+) -> tuple[AnyInstrument, ...]:
     """Heads, embeddings, patching and probes, on the plateau and at the end; some in between."""
     ends, often = Cadence(at=(moments.before,)), Cadence(every=every)
     return (
         Evaluation(cadence=ends, samples=1024, label="many"),
         GridAttention(cadence=often, samples=128),
-        HeadAblation(cadence=ends),
-        HeadAblation(cadence=ends, mode="batch-mean", label="head-ablation-batch-mean"),
-        ActivationPatching(cadence=ends),
+        HeadAblation(cadence=ends, samples=passes),
+        HeadAblation(
+            cadence=ends, samples=passes, mode="batch-mean", label="head-ablation-batch-mean"
+        ),
+        ActivationPatching(cadence=ends, samples=passes),
         EmbeddingGeometry(cadence=often),
         PositionShuffle(cadence=ends),
         LinearProbe(cadence=ends, train=probe),
