@@ -10,8 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from saltus.random import Draws
-from saltus.tasks.base import Batch
+from saltus.tasks.base import Batch, Planted
 from saltus.tasks.low_rank import MASK, LowRankTask
+from saltus.tasks.planting import allowed_token
 from saltus.tasks.sequence import SequenceTask
 
 
@@ -60,6 +61,16 @@ class MatrixSequence(LowRankTask, SequenceTask):
 
     def token_values(self) -> Float[Tensor, " vocabulary"]:
         return self.decode(torch.arange(self.vocabulary)).float()
+
+    def planted(self, batch: Batch, value: float) -> Planted:
+        """The token `value` in place of every mask of the prompt; a model that copies gives it back
+        as the answer of that cell. The answers in the batch stay those of the matrix itself."""
+        token = allowed_token(self, value, range(MASK + 1, 2 * self.zero))
+        missing = self.answer_parts(batch)["masked"]
+        inputs, where = batch["inputs"].clone(), torch.zeros_like(batch["targets"]).bool()
+        inputs[..., : self.cells].masked_fill_(missing, token)
+        where[..., self.output_rows()] = missing
+        return Planted({**batch, "inputs": inputs}, where, float(token))
 
     def attended(self, layer: int = 0) -> Bool[Tensor, "query key"]:
         """Answer k needs cell k of the prompt, if that is shown."""

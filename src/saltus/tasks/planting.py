@@ -29,23 +29,29 @@ def plant(
 
     Raises SaltusError for a value that is none of the tokens `allowed`.
     """
-    if value not in allowed:
-        raise SaltusError(
-            f"value: {value:g} is no token that task {task.kind} copies; allowed: whole numbers "
-            f"{allowed[0]} to {allowed[-1]}"
-        )
+    token = allowed_token(task, value, allowed)
     prompt = batch["inputs"][..., : task.prompt_length - 1]
     samples, length = prompt.shape[-2:]
     places, sample = (torch.arange(n, device=prompt.device) for n in (length, samples))
     turn = (places + sample.unsqueeze(-1)) % 2 == 0
     # A column for "no place" stands in front and is taken away again.
     written = turn & F.one_hot(copied + 1, length + 1)[..., 1:].sum(-2).bool()
-    tokens = task.completed(torch.where(written, int(value), prompt))
+    tokens = task.completed(torch.where(written, token, prompt))
     where = torch.zeros_like(tokens[..., :-1], dtype=torch.bool)
     given_back = written.gather(-1, copied.clamp_min(0)) & (copied >= 0)
     where[..., task.output_rows()] = given_back
     changed = {**batch, "inputs": tokens[..., :-1], "targets": tokens[..., 1:]}
     return Planted(changed, where, float(value))
+
+
+def allowed_token(task: SequenceTask, value: float, allowed: range) -> int:
+    """The value as a token id. Raises SaltusError where it is none of the tokens `allowed`."""
+    if value not in allowed:
+        raise SaltusError(
+            f"value: {value:g} is no token that task {task.kind} copies; allowed: whole numbers "
+            f"{allowed[0]} to {allowed[-1]}"
+        )
+    return int(value)
 
 
 def in_order(batch: Batch, length: int) -> Int[Tensor, "*batch place"]:
