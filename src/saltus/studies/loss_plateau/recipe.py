@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saltus.experiment import Checkpoints, Experiment
+from saltus.experiment import Checkpoints, Experiment, Microscope
 from saltus.instruments import Cadence
 from saltus.instruments.attention_map import AttentionMap
 from saltus.instruments.attention_progress import AttentionProgress
@@ -65,7 +65,7 @@ def paper() -> Experiment:
         batch=256,
         evaluation_batch=64,
         seeds=tuple(range(SEEDS)),
-        checkpoints=Checkpoints(every=100),
+        checkpoints=Checkpoints(every=100, microscope=Microscope()),
     )
 
 

@@ -113,6 +113,7 @@ def inside(run: Run, before: int) -> Iterator[AnyFigure]:
     yield bars("Components of the plateau's checkpoint in the last one", [_switched(run, before)])
     yield from _embeddings(run)
     yield _probes(run)
+    yield _norms(run)
 
 
 def _switched(run: Run, before: int):
@@ -142,6 +143,17 @@ def _embeddings(run: Run) -> Iterator[AnyFigure]:
                    names=[f"{value:g}" for value in shown]),
         scatter_of(run, "embedding-geometry/position/coordinates", "positions", kinds=columns),
     ], "seed 0", "Principal components in place of the paper's t-SNE.", shared=False)  # fmt: skip
+
+
+def _norms(run: Run) -> Figure:
+    """How the norms of the groups of parameters move across the leap; ours, not the paper's."""
+    groups = ("embeddings.token", "embeddings.position", "attention.qk", "attention.value",
+              "attention.output", "mlp", "readout")  # fmt: skip
+    found = [(group, run.series(f"norm/{group}")) for group in groups]
+    curves = [(group, each.steps, each.values / each.values[:, :1]) for group, each in found]
+    half = mark("half of Var(X)", numbers(half_plateau(run)))
+    return figure("Norms of parameter groups across the leap",
+                  [panel("Norm over its start", curves, marks=[half])])  # fmt: skip
 
 
 def _probes(run: Run) -> Figure:

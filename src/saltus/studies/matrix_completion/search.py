@@ -81,7 +81,7 @@ def trained(experiment: Experiment, root: Path) -> Run:
 
 
 def row(run: Run) -> list[str]:
-    """The plateau's end, half, a third, the end, each as the seeds have them, and the time."""
+    """The plateau's end, half, a third, and the end, each as the seeds have them."""
     series, variance = run.series(MASKED), task_of(run).variance
     values = series.values / variance
     above = [series.steps[np.flatnonzero(each > 0.9)[-1]] for each in values]
@@ -89,9 +89,8 @@ def row(run: Run) -> list[str]:
         first_crossing(series.steps, values, level, above=False) for level in (1 / 2, 1 / 3)
     )
     last = values[:, -5:].mean(1)
-    milliseconds = 1e3 * run.status["seconds"] / (STEPS * len(SEEDS))
     cells = [map(str, above), map(_step, halves), map(_step, thirds), (f"{v:.2f}" for v in last)]
-    return [*(", ".join(each) for each in cells), f"{milliseconds:.0f}"]
+    return [", ".join(each) for each in cells]
 
 
 def _step(step: int | None) -> str:
@@ -103,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="The search for a quick setting.")
     parser.add_argument("--root", type=Path, default=Path("runs/search"))
     given = parser.parse_args(arguments)
-    table = Table("setting", "last > 0.9", "half", "third", "at the end", "ms a seed-step")
+    table = Table("setting", "last > 0.9", "half", "third", "at the end")
     for name, changes in SETTINGS.items():
         table.add_row(name, *row(trained(setting(changes), given.root)))
     console = Console()
