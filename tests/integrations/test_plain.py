@@ -11,16 +11,20 @@ from saltus.errors import SaltusError
 from saltus.instruments.attention_entropy import AttentionEntropy
 from saltus.instruments.component_switching import ComponentSwitching
 from saltus.instruments.copy_check import CopyCheck
+from saltus.instruments.embedding_geometry import EmbeddingGeometry, tokens_of
 from saltus.instruments.evaluation import Evaluation
 from saltus.instruments.gradient_norms import GradientNorms
 from saltus.instruments.grid_attention import GridAttention
 from saltus.instruments.head_ablation import HeadAblation
+from saltus.instruments.linear_probe import LinearProbe
 from saltus.instruments.norms import Norms
 from saltus.models import Tape
 from saltus.models.base import initial_parameters
 from saltus.models.edits import ablations
+from saltus.models.encoder import Encoder
 from saltus.models.transformer import Decoder
 from saltus.random import Draws
+from saltus.tasks.matrix_completion import MatrixCompletion
 from saltus.tasks.moving_window_sum import MovingWindowSum
 
 
@@ -91,6 +95,27 @@ def test_a_donor_is_given_by_the_module_s_names() -> None:
     module.load_state_dict(donor)
     loss = task.loss(module(batch["inputs"]), batch).mean().detach()
     torch.testing.assert_close(found["component-switching/donor/loss"], loss)
+
+
+def test_what_asks_for_no_batch_is_read_without_one() -> None:
+    module, task, _ = decoder()
+    found = saltus.read(module, [EmbeddingGeometry()], task)
+    rows = module.token.weight.detach()[tokens_of(task)]
+    torch.testing.assert_close(found["embedding-geometry/token/norms"], rows.norm(dim=-1))
+    with pytest.raises(SaltusError, match=r"embedding-geometry: it needs a task$"):
+        saltus.read(module, [EmbeddingGeometry()])
+    with pytest.raises(SaltusError, match=r"copy-check: it needs a task and a batch$"):
+        saltus.read(module, [CopyCheck(values=(3,))], task)
+
+
+def test_a_batch_alone_costs_no_forward_pass() -> None:
+    config = Encoder(width=8, heads=2)
+    task = MatrixCompletion(rows=3, columns=3)
+    module, passes = config.build(task.interface), []
+    module.register_forward_hook(lambda *_: passes.append(None))
+    batch = task.sample(Draws(0, "mine"), 40)
+    saltus.read(module, [LinearProbe(train=32, test=8)], task, batch)
+    assert len(passes) == 3  # to fit, then over both parts to test, and none beside them
 
 
 def test_a_module_without_a_tape_can_be_run_again_but_not_edited() -> None:

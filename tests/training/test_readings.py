@@ -62,12 +62,28 @@ class Spy(Instrument):
         return {self.label: reading.losses.mean() - reading.parameters["readout.weight"].sum()}
 
 
-del Instrument.registry["spy"]  # other tests list what there is
+class Sampler(Instrument):
+    """Wants a batch and nothing else."""
+
+    kind: Literal["sampler"] = "sampler"
+    cadence: AnyCadence = Cadence(every=1)
+
+    def needs(self, task: Task) -> Needs:
+        return Needs(samples=6)
+
+    def read(self, reading: Reading) -> dict[str, Tensor]:
+        assert reading.outputs is None and reading.losses is None and not reading.sites
+        return {"sampler/inputs": reading.batch["inputs"]}
+
+
+for name in ("spy", "sampler"):
+    del Instrument.registry[name]  # other tests list what there is
 
 
 @pytest.fixture(autouse=True)
 def _known(monkeypatch):
     monkeypatch.setitem(Instrument.registry, "spy", Spy)
+    monkeypatch.setitem(Instrument.registry, "sampler", Sampler)
 
 
 def trained(instruments, steps=3, **changes) -> Ensemble:
@@ -120,6 +136,18 @@ def test_an_instrument_is_shown_what_it_asked_for(where, initial):
     if initial:
         start = Ensemble(ensemble.members).parameters["readout.weight"]
         assert found["spy/first-value"].equal(start) and not found["spy/value"].equal(start)
+
+
+def test_a_batch_alone_comes_without_a_forward_pass(monkeypatch):
+    ensemble = trained(["sampler"])
+
+    def forward(*_: object) -> None:
+        raise AssertionError("the model was run")
+
+    monkeypatch.setattr(ensemble, "lifted", forward)
+    found = measure(ensemble, ensemble.experiment.instruments, 3)
+    batch = ensemble.task.sample(Draws(ensemble.seeds, "evaluation", 3), 6)
+    assert found["sampler/inputs"].equal(batch["inputs"])
 
 
 def test_instruments_of_one_step_do_not_see_each_others_batches():

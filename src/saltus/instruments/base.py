@@ -56,7 +56,11 @@ AnyCadence = Annotated[Cadence, BeforeValidator(_cadence)]
 
 
 class Needs(NamedTuple):
-    """What an instrument reads, so that the engine computes only that."""
+    """What an instrument reads, so that the engine computes only that.
+
+    A batch comes with sites, outputs and generated answers; by `training`, `task` or `samples`
+    alone it comes without a forward pass.
+    """
 
     sites: tuple[str, ...] = ()  # shell-style patterns; captured on the batch
     outputs: bool = False  # outputs and per-sample losses on the batch
@@ -66,14 +70,15 @@ class Needs(NamedTuple):
     initial: bool = False  # the parameters at step 0 as well, and the same sites under them
     training: bool = False  # the batch is this step's training batch, not an evaluation batch
     task: Task | None = None  # whose evaluation batch it is, if not the experiment's
-    samples: int | None = None  # of the evaluation batch; the experiment's number if not given
+    samples: int | None = None  # of the evaluation batch; if not given, the experiment's number
     donor: bool = False  # the parameters of another checkpoint, to take some of
 
     @property
     def look(self) -> bool:
         """Whether a batch must be drawn at all."""
         forward = bool(self.sites) or self.outputs or self.generated
-        return forward or self.sample_gradients > 0 or self.training
+        named = self.training or self.samples is not None or self.task is not None
+        return forward or self.sample_gradients > 0 or named
 
 
 class Pass(NamedTuple):

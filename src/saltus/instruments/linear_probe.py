@@ -47,7 +47,7 @@ class LinearProbe(Instrument):
     cadence: AnyCadence = Cadence(at=())  # passes over many samples: at the first and last step
 
     def needs(self, task: Task) -> Needs:
-        return Needs(outputs=True, samples=self.train + self.test)
+        return Needs(samples=self.train + self.test)
 
     def check(self, task: Task) -> None:
         if type(task).probe_targets is Task.probe_targets:

@@ -29,10 +29,10 @@ def read(
 
     Instruments on parameters and gradients (`norms`, `gradient-norms`) need only the module.
     Others also need a task and one of its batches [batch, ...], the whole of which they read;
-    those that look at sites or change them need a module whose forward takes a tape, as all of
-    Saltus's do. `donor` holds the parameters of another checkpoint, by the module's names.
-    Nothing of the module is changed. Raises SaltusError where an instrument needs what was not
-    given.
+    those on parameters and tasks alone (`embedding-geometry`) need no batch, and those that look at
+    sites or change them need a module whose forward takes a tape, as all of Saltus's do. `donor`
+    holds the parameters of another checkpoint, by the module's names. Nothing of the module is
+    changed. Raises SaltusError where an instrument needs what was not given.
     """
     results: dict[str, Tensor] = {}
     parameters = {name: value.detach() for name, value in module.named_parameters()}
@@ -72,9 +72,10 @@ def _missing(
     donor: Mapping[str, Tensor] | None,
 ) -> str | None:
     """What an instrument needs and was not given, in words."""
-    looks = needs.look or stacked
-    if looks and not needs.sample_gradients and (task is None or batch is None):
+    if needs.look and not needs.sample_gradients and (task is None or batch is None):
         return "it needs a task and a batch"
+    if stacked and task is None:
+        return "it needs a task"
     if needs.sample_gradients:
         return "per-sample gradients need saltus.start, not a plain loop"
     if needs.initial:
