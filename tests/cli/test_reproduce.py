@@ -256,3 +256,16 @@ def test_reproduce_is_a_function_too(toy, tmp_path):
 def test_seeds_replace_those_of_every_arm(toy):
     assert {each.seeds for each in arms_of(toy, "quick").values()} == {(0, 1)}
     assert {each.seeds for each in arms_of(toy, "quick", 3).values()} == {(0, 1, 2)}
+
+
+def test_the_engine_is_replaced_in_every_arm_and_arms_are_chosen(toy):
+    engine = {"precision": "float64"}
+    assert {each.engine.precision for each in arms_of(toy, "quick", engine=engine).values()} == {
+        "float64"
+    }
+    assert list(arms_of(toy, "quick", only=["fast"])) == ["fast"]
+
+
+def test_one_arm_alone(toy, tmp_path):
+    outcome = reproduce(toy, "quick", tmp_path, seeds=1, only=["fast"])
+    assert list(outcome.arms) == ["fast"]

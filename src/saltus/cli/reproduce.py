@@ -49,6 +49,13 @@ def reproduce(
         typer.Option(metavar="DIR", help="Write every figure there, as SVG, PDF and PNG."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train anew, whatever is there.")] = False,
+    arm: Annotated[
+        list[str] | None, typer.Option(metavar="ARM", help="Only this arm; may be repeated.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(metavar="cpu|cuda", help="Where to train.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, float64, bfloat16 or tf32, of every arm.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train the experiments of papers and judge their claims.
@@ -61,6 +68,7 @@ def reproduce(
     \b
     Example:
       saltus reproduce loss-plateau --seeds 4
+      saltus reproduce matrix-completion --scale paper --device cuda
     """
     from saltus.cli.progress import Board
     from saltus.report import StudyReport, write_report
@@ -70,13 +78,15 @@ def reproduce(
 
     size, number = chosen_scale(scale), number_of_seeds(seeds)
     studies = [find_study(name) for name in dict.fromkeys(names or all_studies())]
+    given = {"device": device, "precision": precision}
+    engine = {name: value for name, value in given.items() if value is not None}
     for study in studies:  # bad input shows before hours of work
-        arms_of(study, size, number)
+        arms_of(study, size, number, engine, arm or ())
     outcomes: list[StudyOutcome] = []
     try:
         for study in studies:
             with Board() as board:
-                outcome = study_again(study, size, root, board, fresh, number)
+                outcome = study_again(study, size, root, board, fresh, number, engine, arm or ())
             outcomes.append(outcome)
             if not json:
                 show_outcome(outcome)
@@ -96,8 +106,8 @@ def reproduce(
             say(f"figure: {each}")
         say(f"report: {path}")
     for outcome in outcomes:
-        for arm in outcome.failures:
-            raise Failed(f"{outcome.study.name}/{arm.arm} failed: {arm.error}")
+        for failed in outcome.failures:
+            raise Failed(f"{outcome.study.name}/{failed.arm} failed: {failed.error}")
 
 
 def draw_figures(outcomes: Sequence[StudyOutcome], folder: Path) -> list[FigureFiles]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from saltus.errors import SaltusError
+from saltus.errors import SaltusError, unknown
 from saltus.experiment import Experiment
 from saltus.runs import Run, list_runs, open_run, verify
 from saltus.studies.claim import Arms, Claim, Finding, Verdict
@@ -86,6 +86,8 @@ def reproduce(
     watcher: Watcher | None = None,
     fresh: bool = False,
     seeds: int | None = None,
+    engine: Mapping[str, str] | None = None,
+    only: Sequence[str] = (),
 ) -> StudyOutcome:
     """Train the arms of a study into ROOT/SCALE/STUDY and judge its claims on them.
 
@@ -93,11 +95,12 @@ def reproduce(
     checkpoint of others waits for them.
 
     A finished run of exactly the same experiment is reused and an interrupted one resumed, unless
-    `fresh`. `seeds` replaces the seeds of every arm by 0 .. seeds - 1. An arm that fails is
+    `fresh`. `seeds` replaces the seeds of every arm by 0 .. seeds - 1, `engine` fields of every
+    arm's engine, such as its device; `only` names the arms to train. An arm that fails is
     reported, and the claims that need it are `not run`; what cannot even begin raises SaltusError.
     """
     watcher, began = watcher or Watcher(), time.monotonic()
-    arms = arms_of(study, scale, seeds)
+    arms = arms_of(study, scale, seeds, engine, only)
     check_arms(arms)
     folder = Path(root) / scale / study.name
     ended = _train_all(study, arms, folder, watcher, fresh)
@@ -108,12 +111,25 @@ def reproduce(
     return StudyOutcome(study, scale, findings, outcomes, time.monotonic() - began, not_run)
 
 
-def arms_of(study: Study, scale: Scale, seeds: int | None = None) -> dict[str, Experiment]:
-    """The experiments of a study, with 0 .. seeds - 1 for seeds if a number is given."""
+def arms_of(
+    study: Study,
+    scale: Scale,
+    seeds: int | None = None,
+    engine: Mapping[str, str] | None = None,
+    only: Sequence[str] = (),
+) -> dict[str, Experiment]:
+    """The experiments of a study, or some of them, with other seeds or another engine if given."""
     arms = study.recipe(scale)
-    if seeds is None:
-        return arms
-    return {arm: experiment.override({"seeds": seeds}) for arm, experiment in arms.items()}
+    for name in only:
+        if name not in arms:
+            raise SaltusError(f"arm: {unknown('arm', name, arms)}")
+    changes: dict[str, object] = {f"engine.{name}": value for name, value in (engine or {}).items()}
+    if seeds is not None:
+        changes["seeds"] = seeds
+    chosen = {arm: experiment for arm, experiment in arms.items() if not only or arm in only}
+    if not changes:
+        return chosen
+    return {arm: experiment.override(changes) for arm, experiment in chosen.items()}
 
 
 def previous(folder: Path, experiment: Experiment, watcher: Watcher) -> tuple[Path, How] | None:
