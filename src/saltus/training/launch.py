@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from saltus.errors import SaltusError, unknown
 from saltus.experiment import Experiment
+from saltus.instruments.base import Instrument
+from saltus.interventions.base import Intervention
 from saltus.models.sites import Tape, matches
 from saltus.runs import Run, RunWriter, ShardWriter, create_run, open_run
+from saltus.training.ensemble import Ensemble
 from saltus.training.follow import Follower
 from saltus.training.gradient_flow import GradientFlow
 from saltus.training.lookout import Lookout
 from saltus.training.loop import train
 from saltus.training.plan import plan, single, workers
+from saltus.training.readings import measure
 from saltus.training.workers import Progress, Workers
 
 
@@ -67,7 +73,8 @@ def resume(path: str | Path, progress: Progress | None = None, pool: Workers | N
 
 
 def check(experiment: Experiment) -> None:
-    """Build one member and name its sites, so that mistakes show before anything is written."""
+    """Build one member, name its sites, edit and read it once, so that mistakes show before
+    anything is written."""
     device = torch.device(experiment.engine.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SaltusError(f"engine.device: {device} is not available here; allowed: cpu")
@@ -82,16 +89,60 @@ def check(experiment: Experiment) -> None:
     if isinstance(experiment.optimizer, GradientFlow):
         Follower(ensemble).progress(0)  # its first reading needs precision, clock and velocity
     wanted = {
-        f"interventions.{index} ({part.kind})": part.sites()
+        place_of(experiment.interventions, index): part.sites()
         for index, part in enumerate(experiment.interventions)
     } | {
-        f"instruments.{index} ({part.kind})": part.needs(experiment.task).sites
+        place_of(experiment.instruments, index): part.needs(experiment.task).sites
         for index, part in enumerate(experiment.instruments)
     }
     for place, patterns in wanted.items():
         for pattern in patterns:
             if not any(matches(site, (pattern,)) for site in everything.values):
                 raise SaltusError(f"{place}: {unknown('site', pattern, everything.values)}")
+    check_edits(experiment, ensemble)
+    check_readings(experiment, ensemble)
+
+
+def check_edits(experiment: Experiment, ensemble: Ensemble) -> None:
+    """One forward pass with every intervention in force."""
+    model, batch = experiment.model, ensemble.training_batch(0)
+    acting = [index for index, part in enumerate(experiment.interventions) if part.sites()]
+    if acting and not model.stackable:
+        raise SaltusError(
+            f"{place_of(experiment.interventions, acting[0])}: the sites of model {model.kind} "
+            "cannot be overwritten, for its layers do not take a stack of members"
+        )
+    for index in acting:  # one by one: an edit does not know whose it is
+        only = (experiment.interventions[index],)
+        alone = single(experiment.model_copy(update={"interventions": only, "vary": {}}))
+        with torch.no_grad(), told_at(place_of(experiment.interventions, index)):
+            alone.losses(ensemble.parameters, batch, alone.tape(0))
+
+
+def check_readings(experiment: Experiment, ensemble: Ensemble) -> None:
+    """One reading of every instrument."""
+    try:
+        measure(ensemble, experiment.instruments, 0)
+    except SaltusError as error:
+        for index, part in enumerate(experiment.instruments):
+            with told_at(place_of(experiment.instruments, index)):
+                measure(ensemble, [part], 0)
+        raise error  # each by itself is right
+
+
+@contextmanager
+def told_at(place: str) -> Iterator[None]:
+    """Puts the place of a part before what is wrong with it."""
+    try:
+        yield
+    except SaltusError as error:
+        raise SaltusError(f"{place}: {str(error).removeprefix('instruments: ')}") from None
+
+
+def place_of(parts: Sequence[Intervention] | Sequence[Instrument], index: int) -> str:
+    """'instruments.0 (evaluation)'."""
+    family = "interventions" if isinstance(parts[index], Intervention) else "instruments"
+    return f"{family}.{index} ({parts[index].kind})"
 
 
 def train_shard(path: str, index: int, progress: Progress | None) -> None:
