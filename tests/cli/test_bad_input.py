@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from saltus.cli import main
+from saltus.experiment import Experiment
+from saltus.training.launch import start
 
 FIELDS = (
     "Allowed: activation, attention, causal, depth, heads, hidden, initial_deviation, "
@@ -26,7 +29,7 @@ VERBS = (
     "baseline, compare, dropbench, export, figure, flow, list, llm, look, power, query, report, "
     "reproduce, resume, run, runs, show, verify"
 )
-STUDIES = "did you mean 'loss-plateau'? Allowed: loss-plateau, word-cooccurrence"
+STUDIES = "did you mean 'loss-plateau'? Allowed: loss-plateau, matrix-completion, word-cooccurrence"
 
 # command, the line after "saltus: "
 LINES = {
@@ -60,8 +63,8 @@ LINES = {
         f"study: unknown study 'loss-platou'; {STUDIES}"
     ),
     "run loss-plateau:base": (
-        "loss-plateau:base: unknown arm 'base'; did you mean 'baseline'? "
-        "Allowed: baseline, bias-0.2, bias-10"
+        "loss-plateau:base: unknown arm 'base'; did you mean 'baseline'? Allowed: addition, "
+        "baseline, bias-0.2, bias-10, histogram, permutation, prefix-sum, softmax"
     ),
     "run loss-plateau:baseline --scale full": (
         "--scale: unknown scale 'full'. Allowed: paper, quick"
@@ -93,6 +96,45 @@ LINES = {
         "experiment: vary.optimizer.learning_rate: -1 is not allowed: "
         "input should be greater than or equal to 0"
     ),
+    "run tiny.yaml --set 'interventions=[{kind: ablate-heads, heads: [[0, 1]]}]'": (
+        "interventions.0 (ablate-heads): heads: blocks.0.attention.pattern has no head 1; "
+        "allowed: 0 to 0"
+    ),
+    "run tiny.yaml --seeds 1 --set 'instruments=[component-switching]'": (
+        "instruments.0 (component-switching): component-switching mixes two checkpoints: "
+        "read it afterwards, with saltus look --donor"
+    ),
+    # matrix completion
+    "run matrix.yaml --set task.mask_probability=1.5": (
+        "experiment: task.mask_probability: 1.5 is not allowed: "
+        "input should be less than or equal to 1"
+    ),
+    "run matrix.yaml --set task.mask_probability=often": (
+        "experiment: task.mask_probability: 'often' is not allowed: "
+        "input should be a valid number, unable to parse string as a number"
+    ),
+    "run matrix.yaml --set task.rank=4": (
+        "experiment: task: rank 4 is above the size: at most 3 here"
+    ),
+    "run matrix.yaml --set task.rank=0": (
+        "experiment: task.rank: 0 is not allowed: input should be greater than or equal to 1"
+    ),
+    "run matrix.yaml --set model.positions=8": (
+        "experiment: model.positions 8 is too few: "
+        "task matrix-completion has inputs of 9 positions"
+    ),
+    "run matrix.yaml --set 'task.sizes=[2, 5]' --set model.positions=24": (
+        "experiment: model.positions 24 is too few: "
+        "task matrix-completion has inputs of 25 positions"
+    ),
+    "run matrix.yaml --set instruments.0.task.rows=4": (
+        "instruments.0 (evaluation): an input of 12 positions is longer than the model's table "
+        "of 9; allowed: model.positions of at least that many"
+    ),
+    "run matrix.yaml --seeds 1 --set instruments.0.task.rows=4": (
+        "instruments.0 (evaluation): an input of 12 positions is longer than the model's table "
+        "of 9; allowed: model.positions of at least that many"
+    ),
     "run tiny.yaml --name a/b": (
         "experiment: name: 'a/b' is not allowed: "
         "string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'"
@@ -105,10 +147,31 @@ LINES = {
         f"study: unknown study 'loss-platou'; {STUDIES}"
     ),
     "reproduce --scale full": "--scale: unknown scale 'full'. Allowed: paper, quick",
+    "reproduce loss-plateau --arm bias": (
+        "arm: unknown arm 'bias'; did you mean 'bias-10'? Allowed: addition, baseline, bias-0.2, "
+        "bias-10, histogram, permutation, prefix-sum, softmax"
+    ),
+    "reproduce loss-plateau --device cuda": (
+        "engine.device: cuda is not available here; allowed: cpu"
+    ),
     "reproduce --seeds 0": "--seeds: '0' is not allowed: a number of seeds, 1 or more",
     "reproduce --root tiny.yaml/runs": (
         "cannot create run 'loss-plateau-quick-baseline' in tiny.yaml/runs/quick/loss-plateau: "
         "not a directory"
+    ),
+    # checkpoints of another architecture
+    "look tiny --read component-switching --donor wider:6": (
+        "donor: token.weight has shape [6, 16], this model needs [6, 8]: another architecture"
+    ),
+    "look tiny --read component-switching --donor deeper:6": (
+        "donor: blocks.1.attention.key.bias is not in this model: another architecture"
+    ),
+    "look deeper --read component-switching --donor tiny:6": (
+        "donor: it has no parameter blocks.1.attention.key.bias: another architecture"
+    ),
+    "run grafted.yaml": (
+        "transplant.source: blocks.0.mlp.input.weight has shape [64, 16] in wider.safetensors, "
+        "the model needs [32, 8]"
     ),
     # what there is
     "list task": (
@@ -116,8 +179,8 @@ LINES = {
         "Allowed: instruments, interventions, models, optimizers, studies, tasks"
     ),
     "list models encodr": (
-        "list: unknown model 'encodr'; did you mean 'decoder'? "
-        "Allowed: decoder, one-layer-attention"
+        "list: unknown model 'encodr'; did you mean 'encoder'? "
+        "Allowed: decoder, encoder, one-layer-attention"
     ),
     # runs
     "show tinny": (
@@ -164,9 +227,36 @@ BEGINNINGS = {
 }
 
 
+MATRIX = """\
+task: &task {kind: matrix-completion, rows: 3, columns: 3, rank: 1}
+model: {kind: encoder, depth: 1, heads: 2, width: 8}
+instruments: [{kind: evaluation, task: *task}]
+steps: 6
+batch: 4
+seeds: 2
+"""
+GRAFT = "[{kind: transplant, source: wider.safetensors, groups: [mlp]}]"
+
+
+@pytest.fixture(scope="session")
+def others(finished, tmp_path_factory) -> Path:
+    """Runs of other architectures, and an export of one."""
+    root = tmp_path_factory.mktemp("others")
+    same = Experiment.load(finished / "experiment.yaml")
+    for name, change in (("wider", {"model.width": 16}), ("deeper", {"model.depth": 2})):
+        start(same.override({"name": name, **change}), root)
+    assert not main(["export", str(root / "wider"), "-o", str(root / "wider.safetensors")])
+    return root
+
+
 @pytest.fixture
-def place(saltus, tiny, run, tmp_path) -> Path:
-    """A directory with a good and some bad experiments, and a run."""
+def place(saltus, tiny, run, others, tmp_path) -> Path:
+    """A directory with good and bad experiments, and runs."""
+    for name in ("wider", "deeper"):
+        shutil.copytree(others / name, tmp_path / "runs" / name)
+    shutil.copy(others / "wider.safetensors", tmp_path)
+    (tmp_path / "matrix.yaml").write_text(MATRIX)
+    (tmp_path / "grafted.yaml").write_text(tiny.read_text() + f"interventions: {GRAFT}\n")
     (tmp_path / "field.yaml").write_text(tiny.read_text().replace("width: 8", "widht: 8"))
     (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
     (tmp_path / "words.yaml").write_text("a: b: c: [\n")
