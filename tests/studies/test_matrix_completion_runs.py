@@ -20,6 +20,7 @@ from saltus.instruments.evaluation import Evaluation
 from saltus.instruments.grid_attention import GridAttention
 from saltus.instruments.head_ablation import HeadAblation
 from saltus.instruments.linear_probe import LinearProbe
+from saltus.instruments.norms import Norms
 from saltus.instruments.position_shuffle import PositionShuffle
 from saltus.report.kinds import draw_any
 from saltus.runs import Run, Series
@@ -30,6 +31,8 @@ from saltus.studies.matrix_completion.recipe import COMPONENTS, MOMENTS, Moments
 from saltus.training.launch import create, resume, train_shard
 from saltus.training.workers import Workers
 
+GROUPS = ("embeddings.token", "embeddings.position", "attention.qk", "attention.value",
+          "attention.output", "mlp", "readout")  # fmt: skip
 COPIED = 1e-4  # L_obs of a model that copies
 
 
@@ -50,6 +53,10 @@ class MadeRun(Run):
                 wide = (...,) + (None,) * before.ndim
                 values = np.where(late[wide], after, before) * (1 + 0.01 * off[:, None][wide])
                 self.readings[name] = Series(name, steps, values)
+
+    @property
+    def seeds(self):
+        return np.array(self.experiment["seeds"])
 
     @property
     def status(self):
@@ -142,7 +149,9 @@ def levels(instrument: Instrument, experiment: Experiment, rest: float) -> dict:
                 found[f"{site}/{target}/mse/test"] = (0.2, 0.02 if best else 0.1)
                 if target != "element":
                     found[f"{site}/{target}/cosine/test"] = (0.3, 0.9 if best else 0.5)
-    else:  # norms and maps: for the eye alone
+    elif isinstance(instrument, Norms):
+        label, found = "norm", {group: (2, 2 + place) for place, group in enumerate(GROUPS)}
+    else:  # maps: for the eye alone
         found = {}
     return {f"{label}/{name}": both for name, both in found.items()}
 
@@ -264,7 +273,7 @@ def test_every_figure_is_drawn_from_trained_runs(trained, monkeypatch):
     monkeypatch.setattr(convex, "points", made_points)
     monkeypatch.setitem(MOMENTS, "paper", TINY)
     drawn = [draw_any(each) for each in STUDY.figures(trained)]
-    assert len(drawn) == 14
+    assert len(drawn) == 15
 
 
 @pytest.mark.parametrize("name", COMPONENTS)

@@ -91,29 +91,34 @@ def solver(arms: Arms) -> Figure:
 
 def inside(run: Run, before: int) -> Iterator[AnyFigure]:
     """Figures 4, 6 and 7, and the tables of ablation, patching and switching."""
-    kinds = ("row", "column", "self", "observed")
-    for when, step in (("before", before - before % 100), ("after", None)):
-        masses = [heat_map_of(run, f"grid-attention/{kind}", kind, step=step, members=[0])
+    kinds, one = ("row", "column", "self", "observed"), [_shown(run)]
+    for when, step in (("before", before), ("after", None)):
+        masses = [heat_map_of(run, f"grid-attention/{kind}", kind, step=step, members=one)
                   for kind in kinds]  # fmt: skip
         yield heat_maps(f"Figure 4: where heads look, {when} the leap", masses, ONE,
                         unit="share of attention", span=(0.0, 1.0))  # fmt: skip
     lost = [
-        heat_map_of(run, f"{label}/loss/masked", title, members=[0])
+        heat_map_of(run, f"{label}/loss/masked", title, members=one)
         for label, title in (
             ("head-ablation", "uniform"), ("head-ablation-batch-mean", "batch mean"),
         )
     ]  # fmt: skip
     yield heat_maps("Ablated heads after the leap", lost, ONE, unit="L_mask", log=True)
     patched = [
-        heat_map_of(run, f"activation-patching/{to}/masked", to.replace("-", " "), members=[0])
+        heat_map_of(run, f"activation-patching/{to}/masked", to.replace("-", " "), members=one)
         for to in ("to-clean", "to-corrupted")
     ]
     yield heat_maps("Patched heads after the leap: distance of the answer at missing entries",
                     patched, ONE, unit="squared error", log=True)  # fmt: skip
     yield bars("Components of the plateau's checkpoint in the last one", [_switched(run, before)])
-    yield from _embeddings(run)
+    yield from _embeddings(run, *one)
     yield _probes(run)
     yield _norms(run)
+
+
+def _shown(run: Run) -> int:
+    """The member that stands for all where one must: the first that did not diverge."""
+    return int(np.isfinite(run.series(MASKED).values[:, -1]).argmax())
 
 
 def _switched(run: Run, before: int):
@@ -126,7 +131,7 @@ def _switched(run: Run, before: int):
     return bars_of("L_mask", found, "squared error")
 
 
-def _embeddings(run: Run) -> Iterator[AnyFigure]:
+def _embeddings(run: Run, member: int) -> Iterator[AnyFigure]:
     """Figure 7: token norms, components of tokens and of positions."""
     task = task_of(run)
     values = task.token_values()
@@ -138,11 +143,16 @@ def _embeddings(run: Run) -> Iterator[AnyFigure]:
     yield figure("Figure 7a: token norms after the leap", [lengths])
     assert task.grid is not None
     columns = [f"column {place % task.grid[1]}" for place in range(task.cells)]
-    yield scatters("Figure 7b and c: first components of embeddings after the leap", [
-        scatter_of(run, "embedding-geometry/token/coordinates", "tokens", values=shown,
-                   names=[f"{value:g}" for value in shown]),
-        scatter_of(run, "embedding-geometry/position/coordinates", "positions", kinds=columns),
-    ], "seed 0", "Principal components in place of the paper's t-SNE.", shared=False)  # fmt: skip
+    rows = run.checkpoint()["position.weight"][member, : task.cells]
+    near = embedding_map(rows, perplexity=min(30.0, task.cells / 5))
+    yield scatters("Figure 7b and c: embeddings after the leap", [
+        scatter_of(run, "embedding-geometry/token/coordinates", "tokens, components",
+                   values=shown, names=[f"{value:g}" for value in shown], member=member),
+        scatter_of(run, "embedding-geometry/position/coordinates", "positions, components",
+                   kinds=columns, member=member),
+        scatter("positions, t-SNE", near, kinds=columns),
+    ], f"seed {run.seeds[member]}", "t-SNE shows who is near whom; its coordinates mean nothing.",
+        shared=False)  # fmt: skip
 
 
 def _norms(run: Run) -> Figure:
@@ -212,7 +222,8 @@ def variants(arms: Arms) -> Iterator[AnyFigure]:
         "Figure 18: Gaussian factors": ["gaussian"],
     }
     for title, names in families.items():
-        if there := [name for name in (*names, "base") if name in arms and names[0] in arms]:
+        if any(name in arms for name in names):
+            there = [name for name in (*names, "base") if name in arms]
             series = [(name, arms[name].series(MASKED)) for name in there]
             curves = [(name, each.steps, each.values) for name, each in series]
             yield figure(title, [panel("L_mask", curves, log=True)])
