@@ -223,3 +223,10 @@ def test_a_member_that_diverges_is_frozen_and_the_others_do_not_change_by_one_bi
     ensemble.update(6)
     assert torch.equal(ensemble.flat[2].view(torch.int32), before.view(torch.int32))
     assert ensemble.updates[2] == ensemble.diverged[2]
+
+
+def test_integer_powers_of_a_task_are_no_kernels_to_watch():
+    watch = Watch()
+    with watch:
+        assert (10 ** torch.arange(4)).tolist() == [1, 10, 100, 1000]
+    assert not watch.ragged

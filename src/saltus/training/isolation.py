@@ -56,7 +56,7 @@ class Watch(TorchDispatchMode):
             if isinstance(out, Tensor) and out.shape[:-2] == (1,) and 1 in out.shape[-2:]:
                 # A single matrix-vector product takes a path of its own, a stack of them does not.
                 self.ragged[name] = tuple(out.shape)
-        elif name == "pow" and args[1] == 2:
+        elif name == "pow" and isinstance(args[1], int | float) and args[1] == 2:
             pass  # a product, exact in both kinds of code
         elif name.rstrip("_").removesuffix("_backward") in ROUNDED:
             self._note(name, (out,), STRIDE)

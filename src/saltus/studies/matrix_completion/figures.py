@@ -8,8 +8,10 @@ import numpy as np
 
 from saltus.instruments.embedding_geometry import tokens_of
 from saltus.report.compose import figure, mark, panel
+from saltus.report.embedding_map import embedding_map
 from saltus.report.figure import Figure, Panel
 from saltus.report.kinds import AnyFigure
+from saltus.report.scatters.record import scatter
 from saltus.report.summaries import (
     bars,
     bars_of,
