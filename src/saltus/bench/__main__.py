@@ -1,4 +1,4 @@
-"""Parse, measure, print: the engine against the loop over seeds, the solver against scipy."""
+"""Parse, measure, print: the engine against loops, the solver against scipy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from saltus.bench import engine, flow
+from saltus.bench import engine, flow, matrix
+
+PARTS = ("engine", "matrix", "flow")
 
 
 def main() -> None:
@@ -17,7 +19,7 @@ def main() -> None:
         description="The engine against the loop over seeds, and the solver against scipy.",
     )
     names = [regime.name for regime in engine.REGIMES]
-    parser.add_argument("--only", choices=["engine", "flow"], help="one of the two [both]")
+    parser.add_argument("--only", choices=PARTS, help="one of them [all]")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="per contender and round")
     parser.add_argument("--no-compile", action="store_true", help="the engine eager only")
@@ -25,12 +27,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     document: dict[str, Any] = {}
-    if options.only != "flow":
+    chosen = (options.only,) if options.only else PARTS
+    if "engine" in chosen:
         document |= engines(options)
-    if options.only != "engine":
-        document["flow"] = flow.measure(
-            min(options.rounds, flow.ROUNDS), (lambda result: None) if options.json else flow.show
-        )
+    if "matrix" in chosen:
+        told = _silent if options.json else matrix.show
+        document["matrix"] = matrix.measure_all(options.rounds, options.seconds, told)
+    if "flow" in chosen:
+        told = _silent if options.json else flow.show
+        document["flow"] = flow.measure(min(options.rounds, flow.ROUNDS), told)
     if options.json:
         print(json.dumps(document))
 
@@ -38,13 +43,17 @@ def main() -> None:
 def engines(options: argparse.Namespace) -> dict[str, Any]:
     """The engine and its instruments, printed as they are measured unless as JSON."""
     chosen = [r for r in engine.REGIMES if not options.regime or r.name in options.regime]
-    told = (lambda result: None) if options.json else engine.show
+    told = _silent if options.json else engine.show
     compiled = not options.no_compile
     results = engine.compare_all(chosen, options.rounds, options.seconds, compiled, told)
     costs = engine.instrument_costs(chosen)
     if not options.json:
         engine.show_costs(costs)
     return {"regimes": [asdict(r) for r in chosen], "engine": results, "instruments": costs}
+
+
+def _silent(result: dict[str, Any]) -> None:
+    """For who wants one document at the end."""
 
 
 if __name__ == "__main__":

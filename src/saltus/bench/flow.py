@@ -8,31 +8,26 @@ step and one error norm, so that no seed is on its own any more.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from saltus.bench.one_thread import in_one_thread
 from saltus.experiment import Experiment
 from saltus.flow.reference import reference
 from saltus.studies.word_cooccurrence.recipe import flow, paper, phases
 from saltus.training.ensemble import Ensemble
 from saltus.training.follow import Follower
-from saltus.training.launch import keep_freed_memory, start
+from saltus.training.launch import start
 from saltus.training.plan import cores
 
 ROUNDS = 3
 BATCHED, BY_ROW, JOINT = "batched, a step per row", "scipy, row by row", "scipy, one joint state"
-# Libraries read these once, when their process starts.
-LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def problems() -> dict[str, Experiment]:
@@ -48,9 +43,9 @@ def measure(rounds: int, told: Callable[[dict[str, Any]], None]) -> list[dict[st
     """Every problem, then the engine's whole run of SA; `told` hears each result as it comes."""
     results = []
     for name in problems():
-        results.append(_in_one_thread(compare, name, rounds))
+        results.append(in_one_thread(compare, name, rounds))
         told(results[-1])
-    results.append(_in_one_thread(whole_run))
+    results.append(in_one_thread(whole_run))
     told(results[-1])
     return results
 
@@ -198,31 +193,3 @@ def show(result: dict[str, Any]) -> None:
 def _difference(ours: Tensor, theirs: Tensor) -> float:
     """The largest over rows of |ours - theirs| / |theirs|."""
     return float(((ours - theirs).norm(dim=1) / theirs.norm(dim=1)).max())
-
-
-def _in_one_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    with (
-        _environment(dict.fromkeys(LIBRARIES, "1")),
-        ProcessPoolExecutor(1, get_context("spawn")) as pool,
-    ):
-        return pool.submit(_single, function, *arguments).result()
-
-
-def _single(function: Callable[..., Any], *arguments: Any) -> Any:
-    torch.set_num_threads(1)
-    keep_freed_memory()  # as every worker of the engine does
-    return function(*arguments)
-
-
-@contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

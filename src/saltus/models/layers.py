@@ -30,8 +30,17 @@ class Linear(nn.Module):
         return linear(x, self.weight, self.bias)
 
 
+# Numbers of a member from which calls of its own are faster than passes over the whole stack.
+APART = 1 << 15
+
+
 class LayerNorm(nn.Module):
-    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis."""
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis.
+
+    The library's kernel knows one weight. A stack of large members calls it for each, since it
+    gives the gradients of weight and bias in the pass that gives x's; a stack of small ones is
+    normalised at once, and scaled after. Which it is depends on a member's own size alone.
+    """
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -40,11 +49,21 @@ class LayerNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        width = x.shape[-1:]
         if self.weight.ndim == 1:
-            return F.layer_norm(x, width, self.weight, self.bias, self.eps)
-        normal = F.layer_norm(x, width, eps=self.eps)
-        return torch.addcmul(spread(self.bias, x), normal, spread(self.weight, x))
+            return self.kernel(x, self.weight, self.bias)
+        members = len(self.weight)
+        if x.numel() < APART * members or torch.compiler.is_compiling():
+            normal = F.layer_norm(x, x.shape[-1:], eps=self.eps)
+            return torch.addcmul(spread(self.bias, x), normal, spread(self.weight, x))
+        if members == 1:  # without the copies of a stack
+            own = (part.squeeze(0) for part in (x, self.weight, self.bias))
+            return self.kernel(*own).unsqueeze(0)
+        each = zip(x.unbind(), self.weight.unbind(), self.bias.unbind(), strict=True)
+        return torch.stack([self.kernel(*own) for own in each])
+
+    def kernel(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The norm of one model."""
+        return F.layer_norm(x, x.shape[-1:], weight, bias, self.eps)
 
 
 class Embedding(nn.Module):
@@ -62,7 +81,8 @@ class Embedding(nn.Module):
         found = self.rows(index)
         if self.silent is None:
             return found
-        return found.masked_fill((index == self.silent).unsqueeze(-1), 0.0)
+        # A product: filling by a mask of another shape is several times slower.
+        return found * (index != self.silent).unsqueeze(-1).to(found.dtype)
 
     def rows(self, index: Tensor) -> Tensor:
         if self.weight.ndim == 2:
@@ -102,6 +122,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return found if bias is None else found + (bias if bias.ndim == 1 else spread(bias, found))
     if weight.ndim == 2:
         return F.linear(x, weight, bias)
+    if x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type):
+        # Here and not in the node, whose backward pass runs where nothing is cast any more.
+        lower = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(lower), weight.to(lower)
+        bias = None if bias is None else bias.to(lower)
     members, outputs, inputs = weight.shape
     flat = _StackedLinear.apply(x.reshape(members, -1, inputs), weight, bias)
     return flat.view(*x.shape[:-1], outputs)
