@@ -30,12 +30,22 @@ def load(tmp_path, monkeypatch):
 
 
 def test_the_page_runs(load):
-    instrument, test = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    assert instrument.startswith("# src/saltus/instruments/confidence.py\n")
-    load("saltus.instruments.confidence", instrument)
-    assert Instrument.parse("confidence").cadence.every == 100
-    module = load("test_confidence", test)
-    tests = [value for name, value in vars(module).items() if name.startswith("test_")]
-    assert len(tests) == 3
-    for run in tests:
-        run()
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
+    assert len(blocks) == 4
+    for instrument, test, kind, count in (
+        (*blocks[:2], "confidence", 3),
+        (*blocks[2:], "barrier", 2),
+    ):
+        assert instrument.startswith(f"# src/saltus/instruments/{kind}.py\n")
+        load(f"saltus.instruments.{kind}", instrument)
+        assert Instrument.parse(kind).kind == kind
+        module = load(f"test_{kind}", test)
+        tests = [value for name, value in vars(module).items() if name.startswith("test_")]
+        assert len(tests) == count
+        for run in tests:
+            run()
+
+
+def test_the_page_fits_the_width_of_the_code():
+    lines = PAGE.read_text("utf-8").split("\n")
+    assert max(len(line) for line in lines if not line.startswith("|")) <= 100
