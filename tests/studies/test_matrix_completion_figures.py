@@ -1,5 +1,7 @@
 """Figures of the matrix-completion study from made runs: there, told apart, and of their data."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ INSIDE = [
     "Patched heads after the leap: distance of the answer at missing entries",
     "Components of the plateau's checkpoint in the last one",
     "Figure 7a: token norms after the leap",
-    "Figure 7b and c: first components of embeddings after the leap",
+    "Figure 7b and c: embeddings after the leap",
     "Figures 6, 20 and 21: linear probes after the leap",
     "Norms of parameter groups across the leap",
 ]
@@ -50,10 +52,18 @@ def switched(run, instruments, step, donor):
     }
 
 
+def near(rows, perplexity):
+    """In place of t-SNE, which takes its time."""
+    assert 0 < perplexity < len(rows)
+    return rows[:, :2]
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_computed(monkeypatch):
     monkeypatch.setattr(convex, "points", made_points)
     monkeypatch.setattr(whole_models, "revisit", switched)
+    there = import_module("saltus.studies.matrix_completion.figures")
+    monkeypatch.setattr(there, "embedding_map", near)
 
 
 def drawn(scale, arms=None):
@@ -91,7 +101,7 @@ def test_a_missing_arm_loses_its_own_figures_alone(scale):
         "gaussian": {"Figure 18: Gaussian factors"},
         "mixture": {"Figure 16: a mixture of sizes"},
         "only-position": {ALONE},
-        **dict.fromkeys(("width-64", "width-512", "depth-6", "probe"), set()),
+        **{arm: set() for arm in ("width-64", "width-512", "depth-6", "probe")},
     }
     for arm in of_an_arm.keys() & whole.keys() - {leap}:
         left = Arms({name: run for name, run in whole.items() if name != arm})
@@ -191,12 +201,15 @@ def test_embeddings_are_drawn_over_values_and_columns():
     values = task_of(run).token_values()[tokens_of(task_of(run))].numpy()
     (norms,) = found[INSIDE[5]].panels
     np.testing.assert_allclose(norms.curves[0].fan.x[[0, -1]], values[[0, -1]])
-    tokens, positions = found[INSIDE[6]].panels
+    tokens, positions, map_of_them = found[INSIDE[6]].panels
     np.testing.assert_allclose(tokens.values, values)
     columns = task_of(run).columns
     assert positions.kinds == tuple(f"column {k % columns}" for k in range(task_of(run).cells))
     points = run.array("embedding-geometry/position/coordinates").values[0, -1]
     np.testing.assert_allclose(positions.points, points)
+    rows = run.checkpoint()["position.weight"][0, : task_of(run).cells]  # those in use
+    np.testing.assert_allclose(map_of_them.points, rows[:, :2])
+    assert map_of_them.kinds == positions.kinds
 
 
 def test_probes_go_from_the_embedding_up_through_the_layers():

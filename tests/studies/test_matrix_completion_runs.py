@@ -71,7 +71,8 @@ class MadeRun(Run):
         return self.readings[name]
 
     def checkpoint(self, step=None):
-        return {}
+        rows = np.random.default_rng(0).normal(size=(len(self.seeds), 64, 3))
+        return {"position.weight": np.float32(rows)}
 
     def set(self, name, change, member=slice(None)):
         """Change a reading of some members, of all steps or, by the values, of some."""
