@@ -1,17 +1,20 @@
 """The loss-plateau study: claims on invented runs that show the effect or do not, and recipes."""
 
 import re
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from saltus.errors import SaltusError
 from saltus.experiment import Experiment
-from saltus.runs import Run
+from saltus.runs import Run, Series
 from saltus.studies.loss_plateau import STUDY
+from saltus.studies.loss_plateau.claims import claims, half_accuracy, peaks
 from saltus.tasks.moving_window_sum import MovingWindowSum
 
 SEEDS, PAPER, QUICK = 8, STUDY.recipe("paper"), STUDY.recipe("quick")
+FIRST = ("baseline", "bias-10", "bias-0.2")  # the arms of claims 22 to 28
 LEVELS = MovingWindowSum().levels()
 
 
@@ -19,6 +22,7 @@ class FakeRun(Run):
     """A run without a directory: a partial solution at step 40, and a leap when it is told to."""
 
     def __init__(self, leap=180, length=400, cosine=0.95):
+        self.path = Path("made")
         jitter = np.linspace(-3, 3, SEEDS)
         self.steps = np.arange(0, length + 1, 10)
         leaps = np.full(SEEDS, float(leap)) + jitter
@@ -41,8 +45,13 @@ class FakeRun(Run):
     def status(self):
         return {"state": "done", "step": self.steps[-1], "steps": self.steps[-1]}
 
-    def series(self, name):
-        return SimpleNamespace(name=name, steps=self.steps, values=self.values[name])
+    def names(self):
+        return sorted(self.values)
+
+    def array(self, name):
+        if name not in self.values:
+            raise SaltusError(f"no metric {name}")
+        return Series(name, self.steps, self.values[name])
 
     def set(self, name, function):
         self.values[name] = function(self.values[name].copy())
@@ -58,7 +67,7 @@ def healthy():
 
 
 def verdicts(arms, scale="paper"):
-    return {claim.number: str(claim.judge(arms).verdict) for claim in STUDY.claims(scale)}
+    return {claim.number: str(claim.judge(arms).verdict) for claim in claims(scale)}
 
 
 @pytest.mark.parametrize("scale", ["paper", "quick"])
@@ -132,6 +141,32 @@ def test_a_seed_that_never_leaps_cannot_be_averaged_away():
     assert found[27] == "inconclusive" and found[28] == "inconclusive"
 
 
+def test_what_an_untrained_model_does_is_no_peak():
+    run = FakeRun()
+    for name in ("cosine/final", "repetition/rate"):
+        run.set(name, at_the_start(1.0))
+        assert max(peaks(run, name)) < 0.97
+    run.set("repetition/rate", below(0.1)).set("repetition/rate", at_the_start(1.0))
+    assert verdicts(healthy() | {"baseline": run})[25] == "contradicted"
+
+
+def at_the_start(value):
+    return lambda values: np.concatenate([np.full_like(values[:, :1], value), values[:, 1:]], 1)
+
+
+def test_peaks_are_the_largest_readings_up_to_half_accuracy():
+    run = FakeRun(leap=150)
+    for values, end, peak in zip(run.values["cosine/final"], half_accuracy(run),
+                                 peaks(run, "cosine/final"), strict=True):  # fmt: skip
+        expected = -np.inf
+        for step, value in zip(run.steps, values, strict=True):
+            if 0 < step <= end:
+                expected = max(expected, value)
+        assert peak == expected
+    run.set("cosine/final", lambda values: np.full_like(values, np.nan))
+    assert np.isnan(peaks(run, "cosine/final")).all()
+
+
 def test_a_budget_too_short_for_twice_the_baselines_step_is_inconclusive():
     arms = healthy() | {"bias-0.2": FakeRun(leap=10_000, length=300, cosine=0.98)}
     assert verdicts(arms)[28] == "inconclusive"
@@ -163,27 +198,27 @@ def test_a_claim_is_not_run_without_its_arms(scale):
 
 @pytest.mark.parametrize("scale", ["paper", "quick"])
 def test_every_claim_has_a_source_a_value_and_arms_that_the_recipe_has(scale):
-    claims, arms = STUDY.claims(scale), STUDY.recipe(scale)
-    assert [claim.number for claim in claims] == list(range(22, 29))
-    for claim in claims:
+    found = STUDY.claims(scale)
+    assert [claim.number for claim in found] == list(range(22, 34))
+    assert [claim.number for claim in claims(scale)] == list(range(22, 29))
+    for claim in found:
         assert claim.statement and claim.source and claim.paper and claim.tolerance
-        assert set(claim.arms) <= set(arms)
+        assert set(claim.arms) <= set(STUDY.recipe(scale)) or claim.number == 33  # a hub's weights
 
 
 @pytest.mark.parametrize("scale", ["paper", "quick"])
 def test_every_arm_is_a_valid_experiment_that_says_what_it_is(scale):
-    arms = STUDY.recipe(scale)
-    assert list(arms) == ["baseline", "bias-10", "bias-0.2"]
-    for name, arm in arms.items():
-        assert Experiment.from_yaml(arm.to_yaml()) == arm
+    for name, arm in STUDY.recipe(scale).items():
+        assert Experiment.from_yaml(arm.to_yaml()) == arm  # validated: `model_copy` does not
         assert (arm.study, arm.arm, arm.scale) == (STUDY.name, name, scale)
         assert arm.name == f"loss-plateau-{scale}-{name}"
-        assert len(arm.seeds) >= 8
+        assert len(arm.seeds) >= (8 if name in FIRST else 4)
+        assert arm.checkpoints.microscope is not None
 
 
 @pytest.mark.parametrize("scale", ["paper", "quick"])
 def test_arms_differ_in_nothing_but_the_bias_and_the_steps(scale):
-    arms = STUDY.recipe(scale)
+    arms = {name: STUDY.recipe(scale)[name] for name in FIRST}
     for arm in arms.values():
         changed = differing(arms["baseline"], arm)
         assert changed <= {"name", "arm", "steps", "interventions"}
@@ -203,7 +238,7 @@ def test_the_paper_arms_are_the_papers_setting():
     assert sum(parameter.numel() for parameter in module.parameters()) == 807_936
 
 
-@pytest.mark.parametrize("arm", PAPER)
+@pytest.mark.parametrize("arm", FIRST)
 def test_quick_differs_from_paper_only_in_what_the_study_says(arm):
     words = {
         "model.width": "width {} for {}",

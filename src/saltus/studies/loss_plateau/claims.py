@@ -152,12 +152,16 @@ def plateau_levels(run: Run) -> list[float]:
 
 
 def peaks(run: Run, name: str) -> list[float]:
-    """Each seed's maximum of a series up to its half-accuracy step."""
+    """Each seed's maximum of a series up to its half-accuracy step; NaN where it has none.
+
+    Step 0 is left out: what an untrained model repeats, or has in common, is no plateau's.
+    """
     series = run.series(name)
     peaks = []
     for values, end in zip(series.values, half_accuracy(run), strict=True):
-        inside = series.steps <= (series.steps[-1] if end is None else end)
-        peaks.append(float(np.nanmax(values[inside])))
+        inside = (series.steps > 0) & (series.steps <= (series.steps[-1] if end is None else end))
+        known = values[inside & np.isfinite(values)]
+        peaks.append(float(known.max()) if known.size else np.nan)
     return peaks
 
 

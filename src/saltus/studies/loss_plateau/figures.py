@@ -97,7 +97,8 @@ def locations(run: Run) -> Iterator[AnyFigure]:
     curves = [(label, each.steps, each.values) for label, each in series.items()]
     yield figure("Figures 41 and 42: cosine of states, by place", [panel("COS", curves)])
     final = run.series("cosine/final")
-    peak = int(final.steps[np.median(final.values, axis=0).argmax()])
+    cosines = np.nan_to_num(final.values, nan=-1.0)  # where a seed diverged is not where it peaks
+    peak = int(final.steps[np.median(cosines, axis=0).argmax()])
     there = {label: value_at(run, name, peak) for label, name in known.items()}
     yield bars(f"The same at step {peak}, where COS is highest", [bars_of("COS", there)])
 

@@ -42,9 +42,10 @@ def other_claims(scale: Scale) -> list[Claim]:
 
 
 def _prefix(run: Run, budget: float) -> list[Quantity]:
-    entropy = run.series("answers/entropy")
-    lowest = [values[entropy.steps <= end].min() for values, end in
-              zip(entropy.values, _ends(run), strict=True)]  # fmt: skip
+    entropy, ends = run.series("answers/entropy"), _ends(run)
+    # Step 0 is left out: an untrained model's answers may be of one token, and are no plateau's.
+    lowest = [values[(entropy.steps > 0) & (entropy.steps <= end)].min(initial=np.inf)
+              for values, end in zip(entropy.values, ends, strict=True)]  # fmt: skip
     return [
         amount("COS peak before the drop", peaks(run, "cosine/final"), Range(low=0.65)),
         amount("least entropy before the drop, nats", lowest, Range(high=2.0)),
@@ -67,9 +68,9 @@ def _several(arms: Arms) -> list[Quantity]:
 
 def _across_attention(run: Run) -> ndarray:
     final, before, after = (run.series(name).values for name in ("cosine/final", PRE, AFTER))
-    until = run.series("cosine/final").steps
-    places = [int(np.argmax(np.where(until <= end, values, -1.0))) for values, end in
-              zip(final, _ends(run), strict=True)]  # fmt: skip
+    steps = run.series("cosine/final").steps
+    places = [int(np.argmax(np.where((steps > 0) & (steps <= end), values, -1.0)))
+              for values, end in zip(final, _ends(run), strict=True)]  # fmt: skip
     rows = np.arange(len(final))
     return after[rows, places] - before[rows, places]
 

@@ -12,7 +12,7 @@ from saltus.instruments.norms import Norms
 from saltus.instruments.repetition import Repetition
 from saltus.interventions.attention_bias import AttentionBias
 from saltus.models.transformer import Decoder
-from saltus.studies.loss_plateau.variants import variants
+from saltus.studies.loss_plateau.variants import QUICK, SOFTMAX_STEPS, TASKS, variants
 from saltus.studies.study import Scale
 from saltus.tasks.moving_window_sum import MovingWindowSum
 from saltus.training.optimizers import Adam
@@ -33,7 +33,11 @@ CHANGED = (
     "width 64 for 256, batch 64 for 256, learning rate 1e-3 for 1e-4, an initial deviation of "
     "0.04 for 0.02, which keeps 0.02 sqrt(256 / width) and so the size of the first attention "
     f"scores, and more steps (for the three arms {', '.join(map(str, STEPS['quick']))} "
-    f"for {', '.join(map(str, STEPS['paper']))}); read every 20 steps for 10"
+    f"for {', '.join(map(str, STEPS['paper']))}); read every 20 steps for 10. Fewer steps for the "
+    f"other tasks ({', '.join(QUICK)}: {', '.join(str(steps) for steps, _ in QUICK.values())} "
+    f"for {', '.join(str(TASKS[name][2]) for name in QUICK)}) and for softmax "
+    f"({SOFTMAX_STEPS['quick']} for {SOFTMAX_STEPS['paper']}), and 4 or 6 seeds for 8: "
+    "prefix sums are trained to their drop, the others into their plateau"
 )
 
 

@@ -51,6 +51,7 @@ QUICK = {
     "permutation": (200, 4),
     "histogram": (200, 4),
 }
+SOFTMAX_STEPS: dict[Scale, int] = {"quick": 160, "paper": 2000}
 # What the paper copies from a converged model and keeps (section 7.4 of our spec).
 STARTS = {
     "keys-and-queries": ("attention.qk", "embeddings", "norm.attention"),
@@ -65,13 +66,13 @@ def variants(base: Experiment, scale: Scale) -> dict[str, Experiment]:
     every = 20 if scale == "quick" else 10
     if scale == "quick":
         tasks = {name: with_task(base, name, *QUICK[name], every) for name in QUICK}
-        return {**tasks, "softmax": softmax(base, 160, every, 6)}
+        return {**tasks, "softmax": softmax(base, SOFTMAX_STEPS[scale], every, 6)}
     seeds = len(base.seeds)
     tasks = {name: with_task(base, name, steps, seeds, every)
              for name, (_, _, steps) in TASKS.items()}  # fmt: skip
     return {
         **tasks,
-        "softmax": softmax(base, 2000, every, seeds),
+        "softmax": softmax(base, SOFTMAX_STEPS[scale], every, seeds),
         **optimisers(base),
         **starts(base),
         **{
