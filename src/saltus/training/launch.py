@@ -19,6 +19,7 @@ from saltus.runs import Run, RunWriter, ShardWriter, create_run, open_run
 from saltus.training.ensemble import Ensemble
 from saltus.training.follow import Follower
 from saltus.training.gradient_flow import GradientFlow
+from saltus.training.isolation import is_separable
 from saltus.training.lookout import Lookout
 from saltus.training.loop import train
 from saltus.training.plan import plan, single, workers
@@ -35,8 +36,7 @@ def start(
 
 def create(experiment: Experiment, root: str | Path = "runs") -> Path:
     """Check an experiment and make its run directory below `root`; nothing is trained yet."""
-    check(experiment)
-    chosen = plan(experiment)
+    chosen = plan(experiment, check(experiment))
     members = [
         {"member": index, "seed": member.seed, "overrides": member.overrides}
         for index, member in enumerate(experiment.members())
@@ -72,9 +72,9 @@ def resume(path: str | Path, progress: Progress | None = None, pool: Workers | N
     return open_run(path)
 
 
-def check(experiment: Experiment) -> None:
+def check(experiment: Experiment) -> bool:
     """Build one member, name its sites, edit and read it once, so that mistakes show before
-    anything is written."""
+    anything is written. Returns whether more members can be stacked on it (`isolation`)."""
     device = torch.device(experiment.engine.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SaltusError(f"engine.device: {device} is not available here; allowed: cpu")
@@ -100,7 +100,7 @@ def check(experiment: Experiment) -> None:
             if not any(matches(site, (pattern,)) for site in everything.values):
                 raise SaltusError(f"{place}: {unknown('site', pattern, everything.values)}")
     check_edits(experiment, ensemble)
-    check_readings(experiment, ensemble)
+    return check_readings(experiment, ensemble)
 
 
 def check_edits(experiment: Experiment, ensemble: Ensemble) -> None:
@@ -119,10 +119,10 @@ def check_edits(experiment: Experiment, ensemble: Ensemble) -> None:
             alone.losses(ensemble.parameters, batch, alone.tape(0))
 
 
-def check_readings(experiment: Experiment, ensemble: Ensemble) -> None:
-    """One reading of every instrument."""
+def check_readings(experiment: Experiment, ensemble: Ensemble) -> bool:
+    """One step's gradient and one reading of every instrument; whether they can be stacked."""
     try:
-        measure(ensemble, experiment.instruments, 0)
+        return is_separable(ensemble)
     except SaltusError as error:
         for index, part in enumerate(experiment.instruments):
             with told_at(place_of(experiment.instruments, index)):

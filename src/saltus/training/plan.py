@@ -30,8 +30,10 @@ class Plan(NamedTuple):
     workers: int
 
 
-def plan(experiment: Experiment) -> Plan:
+def plan(experiment: Experiment, separable: bool | None = None) -> Plan:
     """The shards and workers for an experiment on this machine.
+
+    `separable` says whether members can be stacked, where that has been found out already.
 
     `engine.chunk` is an upper bound: shapes that cannot be stacked bit for bit run one by one.
     """
@@ -51,6 +53,10 @@ def plan(experiment: Experiment) -> Plan:
     edges = [round(i * count / pieces) for i in range(pieces + 1)]
     shards = [list(range(a, b)) for a, b in pairwise(edges)]
     return Plan(shards, min(wanted, len(shards)))
+
+
+def _stacks(probe: Ensemble, separable: bool | None) -> bool:
+    return is_separable(probe) if separable is None else separable
 
 
 def workers(experiment: Experiment) -> int:
