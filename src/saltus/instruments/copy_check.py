@@ -44,7 +44,7 @@ class CopyCheck(Instrument):
     cadence: AnyCadence = Cadence(per_decade=10)
 
     def needs(self, task: Task) -> Needs:
-        return Needs(outputs=True, samples=self.samples, task=self.task)
+        return Needs(samples=self.samples, task=self.task)
 
     def check(self, task: Task) -> None:
         own = self.task or task
