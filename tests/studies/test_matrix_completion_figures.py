@@ -78,7 +78,7 @@ def test_every_figure_of_a_scale_is_there_under_its_own_title(scale):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("seed", [None, 0, 1])
+@pytest.mark.parametrize("seed", [None, 0])
 def test_every_figure_can_be_drawn_also_where_a_seed_was_lost(scale, seed):
     arms = made(scale)
     for run in arms.values() if seed is not None else ():
@@ -98,10 +98,9 @@ def test_a_missing_arm_loses_its_own_figures_alone(scale):
         "leap": {"Figures 1 and 2: leap", *INSIDE, ALONE},
         "gpt": {GPT},
         "larger": {"Figures 15 and 17: size and rank"},
-        "gaussian": {"Figure 18: Gaussian factors"},
         "mixture": {"Figure 16: a mixture of sizes"},
         "only-position": {ALONE},
-        **{arm: set() for arm in ("width-64", "width-512", "depth-6", "probe")},
+        **{arm: set() for arm in ("width-64", "probe")},
     }
     for arm in of_an_arm.keys() & whole.keys() - {leap}:
         left = Arms({name: run for name, run in whole.items() if name != arm})

@@ -73,7 +73,8 @@ def test_moments_lie_on_what_is_read_and_kept(scale):
 
 
 def test_arms_with_donors_could_begin_at_quick_scale():
-    check_arms(ARMS["quick"])
+    chosen = (MOMENTS["quick"].leap, "only-token", "only-attention")
+    check_arms({name: ARMS["quick"][name] for name in chosen})
 
 
 @pytest.mark.parametrize("scale", ARMS)
