@@ -33,10 +33,11 @@ CHANGED = (
     "width 64 for 256, batch 64 for 256, learning rate 1e-3 for 1e-4, an initial deviation of "
     "0.04 for 0.02, which keeps 0.02 sqrt(256 / width) and so the size of the first attention "
     f"scores, and more steps (for the three arms {', '.join(map(str, STEPS['quick']))} "
-    f"for {', '.join(map(str, STEPS['paper']))}); read every 20 steps for 10. Fewer steps for the "
+    f"for {', '.join(map(str, STEPS['paper']))}); read every 20 steps (c = 0.2 and prefix sums: 40) "
+    "for 10. Fewer steps for the "
     f"other tasks ({', '.join(QUICK)}: {', '.join(str(steps) for steps, _ in QUICK.values())} "
     f"for {', '.join(str(TASKS[name][2]) for name in QUICK)}) and for softmax "
-    f"({SOFTMAX_STEPS['quick']} for {SOFTMAX_STEPS['paper']}), and 4 or 6 seeds for 8: "
+    f"({SOFTMAX_STEPS['quick']} for {SOFTMAX_STEPS['paper']}), and 4 or 5 seeds for 8: "
     "prefix sums are trained to their drop, the others into their plateau"
 )
 
@@ -48,7 +49,9 @@ def recipe(scale: Scale) -> dict[str, Experiment]:
     return {
         "baseline": base.model_copy(update={"steps": steps[0]}),
         "bias-10": biased(base, 10.0, steps[1]),
-        "bias-0.2": biased(base, 0.2, steps[2]),
+        "bias-0.2": biased(base, 0.2, steps[2]).model_copy(
+            update={"instruments": instruments(40 if scale == "quick" else 10)}
+        ),
         **variants(base.model_copy(update={"steps": steps[0]}), scale),
     }
 

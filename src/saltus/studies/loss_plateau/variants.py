@@ -46,12 +46,12 @@ TASKS: dict[str, tuple[Task, int, int]] = {
 }
 # Steps and seeds of the quick scale: to the drop on prefix sums, into the plateau elsewhere.
 QUICK = {
-    "prefix-sum": (440, 6),
-    "addition": (240, 6),
-    "permutation": (200, 4),
-    "histogram": (200, 4),
+    "prefix-sum": (440, 5),
+    "addition": (240, 5),
+    "permutation": (140, 4),
+    "histogram": (140, 4),
 }
-SOFTMAX_STEPS: dict[Scale, int] = {"quick": 160, "paper": 2000}
+SOFTMAX_STEPS: dict[Scale, int] = {"quick": 120, "paper": 2000}
 # What the paper copies from a converged model and keeps (section 7.4 of our spec).
 STARTS = {
     "keys-and-queries": ("attention.qk", "embeddings", "norm.attention"),
@@ -65,8 +65,10 @@ def variants(base: Experiment, scale: Scale) -> dict[str, Experiment]:
     """The arms of a scale by name."""
     every = 20 if scale == "quick" else 10
     if scale == "quick":
-        tasks = {name: with_task(base, name, *QUICK[name], every) for name in QUICK}
-        return {**tasks, "softmax": softmax(base, SOFTMAX_STEPS[scale], every, 6)}
+        often = {"prefix-sum": 2 * every}
+        tasks = {name: with_task(base, name, *QUICK[name], often.get(name, every))
+                 for name in QUICK}  # fmt: skip
+        return {**tasks, "softmax": softmax(base, SOFTMAX_STEPS[scale], every, 5)}
     seeds = len(base.seeds)
     tasks = {name: with_task(base, name, steps, seeds, every)
              for name, (_, _, steps) in TASKS.items()}  # fmt: skip

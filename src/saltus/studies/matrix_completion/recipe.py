@@ -50,7 +50,7 @@ class Moments:
 
 
 MOMENTS: dict[Scale, Moments] = {
-    "quick": Moments("signed", "leap", (300, 400, 500), 500, 200, 1500),
+    "quick": Moments("signed", "leap", (300, 400, 500), 500, 200, 1300),
     "paper": Moments("base", "base", tuple(range(1000, 10001, 1000)), 4000, 4000, 50000),
 }
 CHANGED = (
@@ -88,19 +88,19 @@ def quick() -> dict[str, Experiment]:
     leap = experiment("leap", "quick", two_points, small, moments.after).model_copy(
         update={
             "instruments": (
-                Evaluation(cadence=Cadence(every=20), samples=128),
+                Evaluation(cadence=Cadence(every=40), samples=128),
                 *across_the_leap(moments, every=100, probe=512, passes=128),
             ),
             "checkpoints": Checkpoints(at=(moments.before,), microscope=Microscope(every=8)),
         }
     )
-    steps = {"token": 400, "position": 600, "attention": 600, "mlp": 200}
+    steps = {"token": 320, "position": 520, "attention": 400, "mlp": 120}
     gpt = experiment(
         "gpt",
         "quick",
         MatrixSequence(rows=4, columns=4, rank=1, decimals=1, limit=1),
         Decoder(depth=2, heads=2, width=64, initial_deviation=0.04),
-        300,
+        200,
     ).model_copy(
         update={
             "optimizer": Adam(learning_rate=1e-3),
