@@ -64,7 +64,7 @@ CHANGED = (
 
 
 def recipe(scale: Scale) -> dict[str, Experiment]:
-    """Arms by name; every arm has the same seeds."""
+    """Arms by name; seeds count from 0 in each."""
     return paper() if scale == "paper" else quick()
 
 
@@ -78,6 +78,7 @@ def quick() -> dict[str, Experiment]:
         update={
             "optimizer": Adam(learning_rate=1e-3),
             "batch": 64,
+            "seeds": tuple(range(5)),
             "instruments": (
                 Evaluation(cadence=Cadence(every=20), samples=128),
                 *on_the_plateau(moments),
@@ -94,7 +95,7 @@ def quick() -> dict[str, Experiment]:
             "checkpoints": Checkpoints(at=(moments.before,), microscope=Microscope(every=8)),
         }
     )
-    steps = {"token": 320, "position": 520, "attention": 400, "mlp": 120}
+    steps = {"token": 320, "position": 400, "attention": 320, "mlp": 120}
     gpt = experiment(
         "gpt",
         "quick",
@@ -104,6 +105,7 @@ def quick() -> dict[str, Experiment]:
     ).model_copy(
         update={
             "optimizer": Adam(learning_rate=1e-3),
+            "seeds": tuple(range(4)),
             "instruments": gpt_instruments(20, Cadence(at=(100,))),
         }
     )
