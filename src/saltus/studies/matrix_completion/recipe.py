@@ -92,7 +92,7 @@ def quick() -> dict[str, Experiment]:
                 Evaluation(cadence=Cadence(every=40), samples=128),
                 *across_the_leap(moments, every=100, probe=512, passes=128),
             ),
-            "checkpoints": Checkpoints(at=(moments.before,), microscope=Microscope(every=8)),
+            "checkpoints": Checkpoints(at=(moments.before,), microscope=Microscope(every=4)),
         }
     )
     steps = {"token": 320, "position": 400, "attention": 320, "mlp": 120}
