@@ -118,8 +118,13 @@ def ctrl_c(monkeypatch) -> Callable[[str, int], AbstractContextManager[None]]:
 
             return report
 
-        with monkeypatch.context() as patch:
-            patch.setattr(Board, "begin", begin)
-            yield
+        # Started in the background by a shell, a process ignores SIGINT, and so would this one.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(Board, "begin", begin)
+                yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     return press

@@ -74,7 +74,8 @@ PROBLEMS = [
      "Allowed: chunk, compile, device, precision, workers"),
     ({"engine": {"chunk": 0}}, f"engine.chunk: 0 is not allowed: {AT_LEAST_1} or 'auto'"),
     ({"checkpoints": {"evry": 1}},
-     "checkpoints.evry: unknown field 'evry'; did you mean 'every'? Allowed: at, every, microscope, rescue"),
+     "checkpoints.evry: unknown field 'evry'; did you mean 'every'? "
+     "Allowed: at, every, microscope, rescue"),
     ({"instruments": [{**NORMS, "cadence": {"every": 0}}]},
      f"instruments.0.cadence.every: 0 is not allowed: {AT_LEAST_1}"),
     ({"instruments": [NORMS, {**NORMS, "cadence": {"every": 1, "per_decade": 1}}]},

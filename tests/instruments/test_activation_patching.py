@@ -82,7 +82,8 @@ def test_layers_and_sets_go_at_once(name):
     found = read(one, sweep="set", layers=[1], heads=[0])
     for what, value in expected(one, {(1, 0)}).items():
         torch.testing.assert_close(found[f"{what}/patched"], value)
-    assert {name.rpartition("/")[2] for name in found} == {"clean", "unpatched", "patched", "identity"}
+    ends = {name.rpartition("/")[2] for name in found}
+    assert ends == {"clean", "unpatched", "patched", "identity"}
     assert found["identity"] == 0
 
 

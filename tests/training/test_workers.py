@@ -265,6 +265,9 @@ import os, signal, sys
 from saltus.cli import main
 from saltus.training.workers import Workers
 
+# What a shell starts in the background ignores SIGINT, and what it starts in turn does so too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def start(self):
     worker = original(self)
     if len(self.workers) == 1:  # this is the second: both are importing now

@@ -173,4 +173,3 @@ def mix(
     if outputs > 1:
         return pattern @ per_key
     return (pattern * per_key.mT).sum(-1, keepdim=True)
-
