@@ -161,7 +161,7 @@ def _drop(run: Run, before: int, paper: bool) -> list[Quantity]:
     variance = task_of(run).variance
     if paper:
         half = numbers(half_plateau(run))
-        # One seed in three may miss, says the spec: so the median is judged by its mean here.
+        # Stricter than the spec, which lets one seed in three miss: that one leaves the claim open.
         return [
             amount("step at half of Var(X)", half, Range(8_000, 25_000)),
             amount("steps from 0.9 to a third of Var(X)", leap_width(run, 3), Range(high=3_000)),
