@@ -163,6 +163,10 @@ class Experiment(Record):
                     part.check(self.task)
                 except ValueError as error:
                     raise ValueError(f"{place}.{index} ({part.kind}): {error}") from None
+        try:
+            self.model.check(self.task.interface)
+        except ValueError as error:
+            raise ValueError(f"model ({self.model.kind}): {error}") from None
         rows = getattr(self.model, "positions", None)
         if rows is not None and rows < self.task.interface.positions:
             raise ValueError(

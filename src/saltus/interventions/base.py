@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
 from saltus.errors import SaltusError
+from saltus.models.base import Model
 from saltus.models.groups import select
 from saltus.parts import Part
 from saltus.tasks.base import Task
@@ -21,7 +22,8 @@ class Intervention(Part):
     """A change, written for ONE model; the engine maps it over the ensemble.
 
     `memberwise` names the numeric fields in which the members of an ensemble may differ. Inside
-    `edit` read them from `knobs` (0-dimensional tensors), never from `self`.
+    `edit` read them from `knobs` (0-dimensional tensors), never from `self`; a field that is None
+    is NaN there. `knobs["steps"]` is the length of the training.
     """
 
     memberwise: ClassVar[tuple[str, ...]] = ()
@@ -41,6 +43,14 @@ class Intervention(Part):
     def frozen(self, names: Sequence[str], step: int) -> list[str]:
         """The parameters that must not move at this step."""
         return []
+
+    def rescale(self, gradients: Mapping[str, Tensor], model: Model, step: int) -> None:
+        """Change one member's gradients, by parameter name, in place before its optimiser sees
+        them. Instruments have read them before."""
+
+    @property
+    def rescales(self) -> bool:
+        return type(self).rescale is not Intervention.rescale
 
     def check(self, task: Task) -> None:
         """Raise ValueError where the task cannot carry this intervention."""

@@ -2,52 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from saltus.models.layers import Linear, linear
+from saltus.models.layers import LayerNorm, Linear, linear, spread
+from saltus.models.normalisers import Normaliser, Softmax, Temperature
 from saltus.models.sites import Tape
-
-Normaliser = Literal["softmax", "linear"]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with sites for its scores, its pattern and its heads.
+    """Multi-head self-attention with sites for all that stands between queries and heads.
 
-    scores = Q K^T / sqrt(head width); `softmax` masks the future with -inf and normalises rows,
-    `linear` sets the future to 0 and does not normalise (2506.13688, section 7.1 of our spec).
-    Sites: `{name}.scores`, `{name}.pattern` [..., head, query, key] and `{name}.heads`
-    [..., head, position, width / heads], the last before the output projection.
+    Logits u = q . k become weights by the normaliser at temperature tau (`normalisers.py`), which
+    is sqrt(head width) unless something else is put in its site. Sites: `{name}.query`, `.key`,
+    `.value` [..., head, position, head width], what the products take; `.temperature`, which
+    broadcasts against `.logits` u, `.scores` (what the softmax takes, before its mask) and
+    `.pattern`, all [..., head, query, key]; and `.heads` [..., head, position, head width], the
+    last before the output projection.
     """
 
     def __init__(
-        self, width: int, heads: int, causal: bool, normaliser: Normaliser, bias: bool = True
+        self,
+        width: int,
+        heads: int,
+        causal: bool,
+        normaliser: Normaliser,
+        bias: bool = True,
+        output_bias: bool | None = None,
+        epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
         self.heads, self.causal = heads, causal
-        self.normaliser: Normaliser = normaliser
+        self.normaliser = normaliser
         self.query = Linear(width, width, bias)
         self.key = Linear(width, width, bias)
         self.value = Linear(width, width, bias)
-        self.output = Linear(width, width, bias)
+        self.output = Linear(width, width, bias if output_bias is None else output_bias)
+        own = width // heads
+        self.query_norm = LayerNorm(own, epsilon) if normaliser.normed else None
+        self.key_norm = LayerNorm(own, epsilon) if normaliser.normed else None
+        learned = normaliser.learned
+        self.log_temperature = nn.Parameter(torch.empty(heads)) if learned else None
 
     def forward(self, x: Tensor, tape: Tape, name: str) -> Tensor:
         query, key, value = self.project(x)
-        pattern_site = f"{name}.pattern"
-        explicit = tape.wants(pattern_site) or tape.wants(f"{name}.scores")
-        if self.normaliser == "softmax" and not explicit and x.shape[-2] >= FUSED_FROM:
-            heads = fused_softmax_attention(query, key, value, self.causal)
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query = tape(f"{name}.query", query)
+        key, value = tape(f"{name}.key", key), tape(f"{name}.value", value)
+        temperature = self.temperature(query, tape, f"{name}.temperature")
+        explicit = any(tape.wants(f"{name}.{site}") for site in ("logits", "scores", "pattern"))
+        if self.normaliser.plain and not explicit and x.shape[-2] >= FUSED_FROM:
+            heads = fused_softmax_attention(query, key, value, temperature, self.causal)
         else:
-            scores = (query @ key.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)
-            scores = tape(f"{name}.scores", scores)
-            pattern = normalise(scores, self.normaliser, self.causal)
-            heads = tape(pattern_site, pattern) @ value
+            future = _future(x.shape[-2], x.device) if self.causal else None
+            logits = tape(f"{name}.logits", query @ key.transpose(-1, -2))
+            if tape.wants(f"{name}.logits"):
+                logits = logits.clone()  # the site keeps its own
+            scores = tape(f"{name}.scores", self.normaliser.scores(logits, temperature, future))
+            pattern = tape(f"{name}.pattern", self.normaliser.weights(scores, future))
+            heads = pattern @ value
         heads = tape(f"{name}.heads", heads)
         return self.output(heads.transpose(-2, -3).flatten(-2))
+
+    def temperature(self, query: Tensor, tape: Tape, site: str) -> Temperature:
+        """tau: a number, or a tensor [..., 1 or head, 1, 1] where it is learned or asked for."""
+        if self.log_temperature is not None:
+            learned = self.log_temperature.exp()[..., None, None]
+            value = learned if learned.ndim == 3 else spread(learned, query)
+        elif tape.wants(site):
+            value = query.new_full((*query.shape[:-4], 1, 1, 1, 1), query.shape[-1] ** 0.5)
+        else:
+            return query.shape[-1] ** 0.5
+        return tape(site, value)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Q, K and V, each [..., head, position, head width], from one product."""
@@ -64,52 +92,26 @@ class Attention(nn.Module):
 FUSED_FROM = 16
 
 
-def normalise(
-    scores: Float[Tensor, "*batch head query key"], normaliser: Normaliser, causal: bool
-) -> Float[Tensor, "*batch head query key"]:
-    """The attention weights of some scores."""
-    future = _future(scores.shape[-2], scores.shape[-1], scores.device) if causal else None
-    if normaliser == "linear":
-        return scores if future is None else scores.masked_fill(future, 0.0)
-    if scores.shape[-1] < FUSED_FROM:
-        return _SmallSoftmax.apply(scores, future)
-    return (scores if future is None else scores.masked_fill(future, float("-inf"))).softmax(-1)
+def normalise(scores: Tensor, causal: bool) -> Tensor:
+    """softmax of scores that are there already."""
+    future = _future(scores.shape[-1], scores.device) if causal else None
+    return Softmax().weights(scores, future)
 
 
-def fused_softmax_attention(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V without writing the pattern out."""
+def fused_softmax_attention(
+    query: Tensor, key: Tensor, value: Tensor, temperature: Temperature, causal: bool
+) -> Tensor:
+    """softmax(Q K^T / tau) V without writing the pattern out."""
+    scale = 1 / temperature
+    if isinstance(scale, Tensor):  # the kernel knows one number for all
+        query, scale = query * scale, 1.0
     # Members fold into the batch axis: the fused kernel takes four axes.
     lead = query.shape[:-3]
     query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))
-    heads = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    heads = F.scaled_dot_product_attention(query, key, value, is_causal=causal, scale=scale)
     return heads.view(*lead, *heads.shape[1:])
 
 
-class _SmallSoftmax(torch.autograd.Function):
-    """Softmax over a short last axis from vectorised element-wise passes.
-
-    The library's kernel pays ~150 ns a row, which dominates for rows of a few numbers.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(scores: Tensor, masked: Tensor | None) -> Tensor:
-        weights = scores.clone() if masked is None else scores.masked_fill(masked, float("-inf"))
-        weights.sub_(weights.amax(-1, keepdim=True)).exp_()
-        return weights.div_(weights.sum(-1, keepdim=True))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(output)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (weights,) = ctx.saved_tensors
-        flow = gradient * weights  # zero where masked
-        return flow - weights * flow.sum(-1, keepdim=True), None
-
-
-def _future(queries: int, keys: int, device: torch.device) -> Tensor:
+def _future(positions: int, device: torch.device) -> Tensor:
     """True where a key lies after its query."""
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).triu(1)
+    return torch.ones(positions, positions, dtype=torch.bool, device=device).triu(1)

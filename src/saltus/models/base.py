@@ -14,12 +14,25 @@ from saltus.parts import Part
 from saltus.random import Draws
 
 
+Takes = Literal["tokens", "vectors", "images"]
+
+
 class Interface(NamedTuple):
     """What a task asks of a model."""
 
-    vocabulary: int  # ids 0 .. vocabulary - 1 come in
-    positions: int  # the longest input
+    vocabulary: int  # ids 0 .. vocabulary - 1 come in; 0 where something else does
+    positions: int  # the longest input; 1 for an image
     outputs: int  # numbers per position that come out
+    features: int = 0  # numbers per position that come in instead of an id
+    image: tuple[int, int, int] | None = None  # channels, height, width that come in instead
+
+    @property
+    def takes(self) -> Takes:
+        """What comes in: `inputs` is [..., batch, position] ids, [..., batch, position, features]
+        vectors, or [..., batch, channel, height, width] images."""
+        if self.image is not None:
+            return "images"
+        return "vectors" if self.features else "tokens"
 
 
 class Start(NamedTuple):
@@ -43,7 +56,9 @@ class Model(Part):
     """
 
     stackable: ClassVar[bool] = False
-    fixed: ClassVar[tuple[str, ...]] = ()  # parameters that a start draws and no training changes
+    takes: ClassVar[tuple[Takes, ...]] = ("tokens",)
+    # Parameters, or patterns of them, that a start draws and no optimiser changes.
+    fixed: ClassVar[tuple[str, ...]] = ()
     memberwise: ClassVar[tuple[str, ...]] = ("initial_scale",)  # fields of the start alone
     initial_scale: float = Field(default=1.0, ge=0.0, description="multiplies every random start")
 
@@ -51,6 +66,17 @@ class Model(Part):
     def is_causal(self) -> bool:
         """Whether an output can depend on later inputs is ruled out."""
         return False
+
+    @property
+    def differs_in_training(self) -> bool:
+        """Whether a training pass is another function than an evaluation: noise, or statistics of
+        the batch (`Tape.training`)."""
+        return False
+
+    def check(self, interface: Interface) -> None:
+        """Raise ValueError where the model cannot take a task's inputs."""
+        if interface.takes not in self.takes:
+            raise ValueError(f"takes {' or '.join(self.takes)}; the task gives {interface.takes}")
 
     def build(self, interface: Interface) -> nn.Module:
         """The module, parameters not yet initialised."""

@@ -41,8 +41,4 @@ class Encoder(Blocks):
     def start(self, name: str) -> Start:
         if name.startswith("readout"):
             return Start(self.width**-0.5, law="uniform")
-        if name.endswith("bias"):
-            return Start(0.0)
-        if "norm" in name:
-            return Start(0.0, mean=1.0)
-        return Start(self.initial_deviation)
+        return super().start(name)

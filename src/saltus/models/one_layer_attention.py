@@ -117,7 +117,7 @@ class OneLayer(nn.Module):
         query, key = (rows(part.weight, tokens) for part in (attention.query, attention.key))
         scores = (query @ key.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)
         scores = site(f"{NAME}.scores", scores.unsqueeze(-3), -4)
-        pattern = site(f"{NAME}.pattern", normalise(scores, "softmax", causal=False), -4)
+        pattern = site(f"{NAME}.pattern", normalise(scores, causal=False), -4)
         if tape.wants(f"{NAME}.heads") or tape.wants("final"):
             value = rows(attention.value.weight, tokens).unsqueeze(-3)
             heads = site(f"{NAME}.heads", pattern @ value, -4)

@@ -13,6 +13,8 @@ from functools import lru_cache
 
 from torch import Tensor
 
+from saltus.random import Draws
+
 Edit = Callable[[str, Tensor], Tensor]
 
 
@@ -21,15 +23,25 @@ class Tape:
 
     Patterns are shell-style: `blocks.*.attention.pattern`. An edit gets (site name, value) and
     returns the value to use from there on; what is recorded is the value after edits.
+
+    `training` says that the pass belongs to a training step. Then layers with noise take it from
+    `noise`, a pure function of (seed, step), and layers with running statistics use the batch's
+    and leave the new running ones in `statistics`, {parameter: value}, for the engine to keep.
     """
 
     def __init__(
-        self, capture: Iterable[str] = (), edits: Mapping[str, tuple[Edit, ...]] | None = None
+        self,
+        capture: Iterable[str] = (),
+        edits: Mapping[str, tuple[Edit, ...]] | None = None,
+        noise: Draws | None = None,
+        training: bool = False,
     ) -> None:
         self.capture = tuple(capture)
         self.edits = dict(edits or {})
         self.values: dict[str, Tensor] = {}
         self.idle = not self.capture and not self.edits
+        self.noise, self.training = noise, training
+        self.statistics: dict[str, Tensor] = {}
 
     def __call__(self, name: str, value: Tensor) -> Tensor:
         if self.idle:

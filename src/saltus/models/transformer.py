@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import log
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from saltus.models.attention import Attention, Normaliser
-from saltus.models.base import Interface, Model, Start
+from saltus.models.attention import Attention
+from saltus.models.base import Interface, Model, Start, Takes
 from saltus.models.layers import Embedding, LayerNorm, Linear, Positions
 from saltus.models.mlp import Activation, Mlp
+from saltus.models.normalisers import AnyNormaliser, Softmax
 from saltus.models.sites import SILENT, Tape
 
 
@@ -20,6 +22,8 @@ class Blocks(Model):
     """What every transformer of ours has; `Decoder` and `Encoder` say how they are put together."""
 
     stackable: ClassVar[bool] = True
+    takes: ClassVar[tuple[Takes, ...]] = ("tokens", "vectors")
+    qkv_bias: ClassVar[bool] = True
     epsilon: ClassVar[float] = 1e-5  # of LayerNorm
     embedding_norm: ClassVar[bool] = False
     readout_bias: ClassVar[bool] = False
@@ -27,11 +31,14 @@ class Blocks(Model):
     heads: int = Field(default=1, ge=1)
     width: int = Field(default=256, ge=1)
     hidden: int | None = Field(default=None, ge=1, description="MLP width; 4 x width if not given")
-    attention: Normaliser = "softmax"
+    attention: AnyNormaliser = Softmax()
     norm: Literal["pre", "post"] = "pre"
     activation: Activation = "gelu-tanh"
     positions: int | None = Field(default=None, ge=1, description="rows; the task's if not given")
     initial_deviation: float = Field(default=0.02, gt=0)
+    stochastic_depth: float = Field(
+        default=0.0, ge=0, lt=1, description="of the last block: a branch's chance to be left out"
+    )
     causal: bool = True
 
     @model_validator(mode="after")
@@ -43,6 +50,23 @@ class Blocks(Model):
     @property
     def is_causal(self) -> bool:
         return self.causal
+
+    @property
+    def differs_in_training(self) -> bool:
+        return self.stochastic_depth > 0
+
+    def left_out(self, block: int) -> float:
+        """The chance of a block's branches to be left out: linear over depth, from 0."""
+        return self.stochastic_depth * block / max(1, self.depth - 1)
+
+    def start(self, name: str) -> Start:
+        if name.endswith("log_temperature"):
+            return Start(0.0, mean=0.5 * log(self.width // self.heads))
+        if name.endswith("bias"):
+            return Start(0.0)
+        if "norm" in name:
+            return Start(0.0, mean=1.0)
+        return Start(self.initial_deviation)
 
     @property
     def silent_token(self) -> int | None:
@@ -93,13 +117,9 @@ class Decoder(Blocks):
     kind: Literal["decoder"] = "decoder"
 
     def start(self, name: str) -> Start:
-        if name.endswith("bias"):
-            return Start(0.0)
-        if "norm" in name:
-            return Start(0.0, mean=1.0)
         if name.endswith(("attention.output.weight", "mlp.output.weight")):
             return Start(self.initial_deviation / (2 * self.depth) ** 0.5)
-        return Start(self.initial_deviation)
+        return super().start(name)
 
 
 def _with_bias(parameters: Mapping[str, Tensor], name: str) -> Tensor:
@@ -109,7 +129,8 @@ def _with_bias(parameters: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 class Transformer(nn.Module):
-    """Tokens [..., position] to outputs [..., position, outputs].
+    """Tokens [..., position], or vectors [..., position, features], to outputs
+    [..., position, outputs].
 
     Sites: `embedding`, per block `blocks.i.residual.pre` / `.mid` / `.post` (before attention,
     between attention and MLP, after the MLP), `blocks.i.attention.scores` / `.pattern` / `.heads`
@@ -119,10 +140,14 @@ class Transformer(nn.Module):
     def __init__(self, config: Blocks, interface: Interface) -> None:
         super().__init__()
         width = config.width
-        self.token = Embedding(interface.vocabulary, width, config.silent_token)
+        self.token = (
+            Linear(interface.features, width, bias=False)
+            if interface.features
+            else Embedding(interface.vocabulary, width, config.silent_token)
+        )
         self.position = Positions(config.positions or interface.positions, width)
         self.embedding_norm = LayerNorm(width, config.epsilon) if config.embedding_norm else None
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config, index) for index in range(config.depth))
         final = config.norm == "pre"
         self.final_norm = LayerNorm(width, config.epsilon) if final else None
         self.readout = Linear(width, interface.outputs, config.readout_bias)
@@ -142,11 +167,20 @@ class Transformer(nn.Module):
 class Block(nn.Module):
     """Attention and an MLP on a residual stream, LayerNorm before each or after each sum."""
 
-    def __init__(self, config: Blocks) -> None:
+    def __init__(self, config: Blocks, index: int = 0) -> None:
         super().__init__()
         self.pre = config.norm == "pre"
+        self.left_out = config.left_out(index)
         self.attention_norm = LayerNorm(config.width, config.epsilon)
-        self.attention = Attention(config.width, config.heads, config.causal, config.attention)
+        self.attention = Attention(
+            config.width,
+            config.heads,
+            config.causal,
+            config.attention,
+            bias=config.qkv_bias,
+            output_bias=True,
+            epsilon=config.epsilon,
+        )
         self.mlp_norm = LayerNorm(config.width, config.epsilon)
         self.mlp = Mlp(config.width, config.hidden or 4 * config.width, config.activation)
 
@@ -155,11 +189,21 @@ class Block(nn.Module):
         branch = self.attention(
             self.attention_norm(x) if self.pre else x, tape, f"{name}.attention"
         )
-        x = x + tape(f"{name}.attention.output", branch)
+        x = x + self.kept(tape(f"{name}.attention.output", branch), tape)
         if not self.pre:
             x = self.attention_norm(x)
         x = tape(f"{name}.residual.mid", x)
-        x = x + tape(f"{name}.mlp.output", self.mlp(self.mlp_norm(x) if self.pre else x))
+        branch = self.mlp(self.mlp_norm(x) if self.pre else x)
+        x = x + self.kept(tape(f"{name}.mlp.output", branch), tape)
         if not self.pre:
             x = self.mlp_norm(x)
         return tape(f"{name}.residual.post", x)
+
+    def kept(self, branch: Tensor, tape: Tape) -> Tensor:
+        """Stochastic depth (Huang et al. 2016): in training a sample does without the branch with
+        the block's chance; those that keep it have it scaled up to make the mean right."""
+        if not (self.left_out and tape.training):
+            return branch
+        assert tape.noise is not None
+        staying = tape.noise.uniform(branch.shape[-3]) >= self.left_out
+        return branch * (staying.to(branch.dtype) / (1 - self.left_out))[..., None, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, NamedTuple
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
@@ -40,6 +40,11 @@ class Task(Part):
     def sample(self, draws: Draws, batch: int) -> Batch:
         """Fresh samples: at least `inputs` [..., batch, position] and `targets`."""
         raise NotImplementedError(type(self).__name__)
+
+    @property
+    def validation(self) -> Task:
+        """Where samples for evaluation come from: by default the same source as for training."""
+        return self
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -115,6 +120,21 @@ class Task(Part):
 
     def probe_targets(self, batch: Batch) -> dict[str, Float[Tensor, "*batch position feature"]]:
         """What a probe of the hidden states may look for, by name."""
+        return {}
+
+    def label_classes(self) -> dict[str, int]:
+        """What is known of a whole sample as a class, and how many classes there are: the label
+        `y`, the hidden decision `z`, what a cell shows. Empty where nothing is told apart."""
+        return {}
+
+    def labels(self, batch: Batch) -> dict[str, Int[Tensor, "*batch"]]:
+        """The classes of `label_classes` of each sample, by the same names."""
+        return {}
+
+    def roles(self, batch: Batch, tokens: int) -> dict[str, Bool[Tensor, "*batch token"]]:
+        """Which of a model's `tokens` carry what, per sample: `indicator` says which part is to be
+        answered, `target` are the parts that may be. An image task lays the tokens out as a square
+        of patches, after a class token if there is one more. Empty where nothing is told apart."""
         return {}
 
     def levels(self) -> dict[str, float]:

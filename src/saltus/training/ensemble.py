@@ -8,6 +8,7 @@ member k's bits do not depend on K.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from saltus.errors import SaltusError
 from saltus.experiment import Member
 from saltus.models.base import initial_parameters
-from saltus.models.sites import SILENT, Edit, Tape
+from saltus.models.sites import SILENT, Edit, Tape, matches
 from saltus.random import Draws
 from saltus.tasks.base import Batch, Task
 from saltus.training.layout import Layout
@@ -39,7 +40,8 @@ class Ensemble:
         if counted := [name for name, _ in self.module.named_buffers() if "running_" in name]:
             raise SaltusError(
                 f"model {first.model.kind}: buffer {counted[0]} changes while training, and "
-                "members would share it; allowed: layers without running statistics"
+                "members would share it; allowed: saltus.models.layers.BatchNorm, which keeps "
+                "each member's own"
             )
         shapes = {name: value.shape for name, value in self.module.named_parameters()}
         self.names = list(shapes)
@@ -66,6 +68,11 @@ class Ensemble:
         self.parameters = self.layout.views(self.flat)
         self.gradients = self.layout.views(self.gradient)
         self.leaves = [view.requires_grad_() for view in self.parameters.values()]
+        self.statistics: dict[str, Tensor] = {}  # of the last training pass, [members, ...]
+        self.rescaling = [
+            [part for part in member.experiment.interventions if part.rescales]
+            for member in members
+        ]
         self.knobs = [self._stack_knobs(index) for index in range(len(first.interventions))]
         if initialise:
             self.initialise()
@@ -142,6 +149,14 @@ class Ensemble:
                 edits[site] = (*edits.get(site, ()), self._edit(index, step, repeat, rows))
         return Tape(capture, edits) if edits or capture else SILENT
 
+    def training_tape(self, step: int) -> Tape:
+        """The tape of a training pass, with its noise, where that is not as in evaluation."""
+        tape = self.tape(step)
+        if not self.experiment.model.differs_in_training:
+            return tape
+        noise = Draws(self.seeds, "noise", step, self.device, self.dtype)
+        return Tape(edits=tape.edits, noise=noise, training=True)
+
     def losses(self, parameters: Mapping[str, Tensor], batch: Batch, tape: Tape) -> Tensor:
         """The mean loss of each member, [members]."""
         with self.autocast():
@@ -150,7 +165,9 @@ class Ensemble:
 
     def differentiate(self, step: int) -> Tensor:
         """Fill `gradients` for the batch of this step; returns the losses [members]."""
-        losses = self.forward(self.parameters, self.training_batch(step), self.tape(step))
+        tape = self.training_tape(step)
+        losses = self.forward(self.parameters, self.training_batch(step), tape)
+        self.statistics = tape.statistics
         found = torch.autograd.grad(losses.sum(), self.leaves, materialize_grads=True)
         torch._foreach_copy_(list(self.gradients.values()), list(found))
         return losses.detach()
@@ -173,6 +190,11 @@ class Ensemble:
             if row in self.diverged:
                 continue
             self.updates[row] += 1
+            for name, value in self.statistics.items():
+                self.parameters[name][row].copy_(value[row])
+            for intervention in self.rescaling[row]:
+                own = {name: value[row] for name, value in self.gradients.items()}
+                intervention.rescale(own, self.experiment.model, step)
             moving = self._moving(row, step)
             self._clip(row, [gradient for pieces in moving for gradient in pieces[1]])
             for place, (parameters, gradients, slots) in enumerate(moving):
@@ -252,7 +274,8 @@ class Ensemble:
 
     def frozen(self, row: int, step: int) -> tuple[str, ...]:
         """The parameters of a member that do not move at a step."""
-        names = list(self.experiment.model.fixed)
+        fixed = self.experiment.model.fixed
+        names = [name for name in self.names if matches(name, fixed)] if fixed else []
         for intervention in self.members[row].experiment.interventions:
             names += intervention.frozen(self.names, step)
         return tuple(names)
@@ -264,8 +287,10 @@ class Ensemble:
             values = [getattr(part, name) for part in parts]
             whole = all(isinstance(value, int) for value in values)
             kind = torch.int64 if whole else torch.float64
-            knobs[name] = torch.tensor(values, device=self.device, dtype=kind)
-        return knobs
+            given = [math.nan if value is None else value for value in values]
+            knobs[name] = torch.tensor(given, device=self.device, dtype=kind)
+        steps = [member.experiment.steps for member in self.members]
+        return knobs | {"steps": torch.tensor(steps, device=self.device)}
 
     def _edit(self, index: int, step: int, repeat: int, rows: Sequence[int] | None) -> Edit:
         intervention, task = self.experiment.interventions[index], self.task

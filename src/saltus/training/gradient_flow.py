@@ -63,6 +63,11 @@ class GradientFlow(Optimizer):
             raise ValueError(
                 "follows the loss on a fixed training set: give examples, and batch equal to it"
             )
+        if experiment.model.differs_in_training:
+            raise ValueError(
+                f"the flow has one velocity, model {experiment.model.kind} another one in every "
+                "step: allowed: models without noise and without statistics of the batch"
+            )
         if self.at and len(self.at) != experiment.steps:
             raise ValueError(f"at has {len(self.at)} moments, steps is {experiment.steps}")
         for index, part in enumerate(experiment.interventions):

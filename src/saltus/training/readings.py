@@ -89,7 +89,8 @@ def observations(
 
 def observe(ensemble: Ensemble, needs: Needs, step: int, state: State) -> dict[str, object]:
     """What the instruments asked for, stacked over members."""
-    task, parameters, rows = needs.task or ensemble.task, state.parameters, state.rows
+    own = ensemble.task if needs.training else ensemble.task.validation
+    task, parameters, rows = needs.task or own, state.parameters, state.rows
     shared: dict[str, object] = {"parameters": dict(parameters), "gradients": {}}
     if needs.donor:
         shared["donor"] = dict(state.donor)

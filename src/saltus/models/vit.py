@@ -1,0 +1,138 @@
+"""The vision transformer of the Eureka paper: patches, a class token, pre-norm blocks."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from saltus.models.base import Interface, Start, Takes
+from saltus.models.layers import LayerNorm, Linear, Positions, spread
+from saltus.models.sites import SILENT, Tape
+from saltus.models.transformer import Block, Blocks
+
+Patch = int | tuple[int, int]
+
+
+class VisionTransformer(Blocks):
+    """x += Attn(LN x); x += MLP(LN x) over patches and a class token (2310.12956, section 4.1 of
+    our spec): no bias in Q, K, V; learned positions; a final LayerNorm; a linear head with a bias.
+
+    `patch` is a side, or (height, width). `pooling: mean` does without the class token and reads
+    the mean of all tokens. Weights and the tables of positions start at N(0, 0.02^2), biases at 0,
+    LayerNorm at (1, 0); the patch embedding uniform on +-1 / sqrt(its inputs), PyTorch's default.
+    Depth 7, width 256, 4 heads, patch 4 on 3 x 56 x 56 images with ten classes have the paper's
+    3,750,666 parameters.
+    """
+
+    takes: ClassVar[tuple[Takes, ...]] = ("images",)
+    qkv_bias: ClassVar[bool] = False
+    epsilon: ClassVar[float] = 1e-6
+    readout_bias: ClassVar[bool] = True
+    kind: Literal["vit"] = "vit"
+    depth: int = Field(default=7, ge=1)
+    heads: int = Field(default=4, ge=1)
+    width: int = Field(default=256, ge=1)
+    hidden: int | None = Field(default=None, ge=1, description="MLP width; 2 x width if not given")
+    activation: Literal["gelu", "gelu-tanh", "relu"] = "gelu"
+    patch: Patch = Field(default=4, description="side of a patch, or (height, width)")
+    pooling: Literal["class-token", "mean"] = "class-token"
+    position_table: Literal["learned", "sine"] = "learned"
+    stochastic_depth: float = Field(default=0.1, ge=0, lt=1)
+    causal: Literal[False] = False
+
+    def check(self, interface: Interface) -> None:
+        super().check(interface)
+        self.patches(interface)
+
+    def patches(self, interface: Interface) -> tuple[int, int]:
+        """Rows and columns of patches. ValueError where they do not fill the image."""
+        assert interface.image is not None
+        _, *sides = interface.image
+        for side, step in zip(sides, self.patch_sides, strict=True):
+            if step < 1 or side % step:
+                raise ValueError(f"patch {self.patch} does not divide an image of {sides}")
+        return sides[0] // self.patch_sides[0], sides[1] // self.patch_sides[1]
+
+    @property
+    def patch_sides(self) -> tuple[int, int]:
+        return self.patch if isinstance(self.patch, tuple) else (self.patch, self.patch)
+
+    def build(self, interface: Interface) -> nn.Module:
+        return Vision(self.model_copy(update={"hidden": self.hidden or 2 * self.width}), interface)
+
+    def start_in(self, module: nn.Module, name: str) -> Start:
+        if name.startswith("patch."):
+            assert isinstance(module, Vision)
+            return Start(module.patch.weight.shape[-1] ** -0.5, law="uniform")
+        return self.start(name)
+
+
+class Vision(nn.Module):
+    """Images [..., channel, height, width] to outputs [..., 1, outputs].
+
+    Sites as in `Transformer`: tokens are the class token, where there is one, and then the patches,
+    row by row; `final` [..., 1, width] is what the readout reads.
+    """
+
+    def __init__(self, config: VisionTransformer, interface: Interface) -> None:
+        super().__init__()
+        assert interface.image is not None
+        self.sides, width = config.patch_sides, config.width
+        rows, columns = config.patches(interface)
+        self.patch = Linear(interface.image[0] * self.sides[0] * self.sides[1], width)
+        pooled = config.pooling == "mean"
+        self.class_token = None if pooled else nn.Parameter(torch.empty(1, width))
+        tokens = rows * columns + (not pooled)
+        if config.position_table == "learned":
+            self.position = Positions(tokens, width)
+        else:
+            self.position = SinePositions(tokens, width)
+        self.blocks = nn.ModuleList(Block(config, index) for index in range(config.depth))
+        self.final_norm = LayerNorm(width, config.epsilon)
+        self.readout = Linear(width, interface.outputs)
+
+    def forward(self, images: Tensor, tape: Tape = SILENT) -> Tensor:
+        x = self.patch(cut(images, self.sides))
+        if self.class_token is not None:
+            own = self.class_token
+            first = own if own.ndim == 2 else spread(own, x)
+            x = torch.cat([first.expand(*x.shape[:-2], 1, x.shape[-1]), x], dim=-2)
+        x = tape("embedding", self.position(x))
+        for index, block in enumerate(self.blocks):
+            x = block(x, tape, f"blocks.{index}")
+        # LayerNorm acts on each token: the class token alone is all that the readout needs.
+        if self.class_token is not None:
+            x = self.final_norm(x[..., :1, :].contiguous())
+        else:
+            x = self.final_norm(x).mean(-2, keepdim=True)
+        return self.readout(tape("final", x))
+
+
+class SinePositions(nn.Module):
+    """Adds fixed rows: sin(position / 10000^(i / width)) at even i, the cosine at odd ones."""
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        even = torch.arange(0, width, 2, dtype=torch.float64)
+        angle = torch.arange(length, dtype=torch.float64).unsqueeze(1) * 10000.0 ** (-even / width)
+        rows = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
+        self.register_buffer("rows", rows.float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.get_buffer("rows")
+        return x + rows.to(x.dtype)
+
+
+def cut(
+    images: Float[Tensor, "*batch channel height width"], sides: tuple[int, int]
+) -> Float[Tensor, "*batch patch feature"]:
+    """Patches, row by row; the features of each are its channels, then rows, then columns."""
+    high, wide = sides
+    tiles = images.unflatten(-1, (-1, wide)).unflatten(-3, (-1, high))
+    # [..., channel, row, high, column, wide] -> [..., row, column, channel, high, wide]
+    tiles = tiles.movedim((-4, -2), (-5, -4))
+    return tiles.flatten(-5, -4).flatten(-3)
