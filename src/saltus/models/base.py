@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from saltus.parts import Part
 from saltus.random import Draws
 
-
 Takes = Literal["tokens", "vectors", "images"]
 
 

@@ -133,11 +133,11 @@ class _Standardised(torch.autograd.Function):
         squares = (centred * centred).sum(-1, keepdim=True)
         spread = squares / counts if variance else (squares / (counts - 1).clamp_min(1)).sqrt()
         tiny = torch.finfo(logits.dtype).tiny
-        scale = 1 / torch.minimum(spread, cap).clamp_min(tiny)
         below = (spread < cap) & (spread > tiny)  # where the scale follows the statistic
-        # ds / du = steep * centred.
-        count = counts if variance else (counts - 1).clamp_min(1) * spread.clamp_min(tiny)
-        steep = torch.where(below, (2.0 if variance else 1.0) / count, torch.zeros_like(scale))
+        scale = 1 / torch.where(below, spread, cap)
+        # d scale / du = -steep * centred.
+        count = counts / 2 if variance else (counts - 1).clamp_min(1) * spread
+        steep = torch.where(below, scale * scale / count, torch.zeros_like(scale))
         return centred * scale, centred, scale, steep
 
     @staticmethod
@@ -158,7 +158,7 @@ class _Standardised(torch.autograd.Function):
             counts = gradient.shape[-1]
         along = (gradient * centred).sum(-1, keepdim=True)
         mean = gradient.sum(-1, keepdim=True) / counts
-        found = scale * (gradient - mean) - (scale * scale * steep * along) * centred
+        found = scale * (gradient - mean) - (steep * along) * centred
         if ctx.masked:
             found = found.masked_fill(future[0], 0.0)
         return found, None, None, None
