@@ -8,9 +8,14 @@ from pydantic import ValidationError
 
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
+from saltus.instruments import Instrument
 from saltus.instruments.evaluation import Evaluation, writes
+from saltus.models import Tape
 from saltus.tasks import Task
 from saltus.tasks.word_cooccurrence import WordCooccurrence
+from saltus.training.ensemble import Ensemble
+from saltus.training.readings import measure
+from tiny_experiments import tiny
 
 
 def test_loss_and_metrics_are_the_tasks(one, task):
@@ -82,6 +87,33 @@ def test_another_task_must_have_the_same_tokens_and_outputs(task, words):
         "experiment: instruments.0 (evaluation): task word-cooccurrence has 16 tokens and 1 "
         "outputs, the experiment's 8 and 8"
     )
+
+
+def test_training_is_the_batch_that_the_step_learns_from():
+    parts = [Evaluation(training=True), Evaluation()]
+    made = Ensemble(tiny(instruments=parts, seeds=2).members())
+    losses = made.differentiate(1)
+    found = measure(made, parts, 1)
+    assert found["training/loss"].equal(losses)
+    assert not found["training/loss"].equal(found["evaluation/loss"])
+    batch = made.training_batch(1)
+    outputs = made.lifted(made.parameters, batch["inputs"], Tape())
+    for name, value in made.task.metrics(outputs, batch).items():
+        assert found[f"training/{name}"].equal(value)
+
+
+def test_what_is_read_of_a_training_batch_has_a_name_of_its_own(task):
+    part = Evaluation(training=True)
+    assert part.label == "training" and part.needs(task).training
+    assert Instrument.parse(part.model_dump()) == part
+    assert Evaluation(training=True, label="seen").label == "seen"
+    assert Evaluation(training=False).label == "evaluation"
+
+
+@pytest.mark.parametrize(("name", "value"), [("samples", 8), ("task", "moving-window-sum")])
+def test_a_training_batch_is_what_it_is(name, value):
+    with pytest.raises(ValueError, match=rf"^{name}: not allowed with training"):
+        Instrument.parse({"kind": "evaluation", "training": True, name: value})
 
 
 @pytest.mark.parametrize("label", ["", "Unseen", "un/seen", "-x", "a b"])

@@ -33,6 +33,7 @@ ADDING = [
     Conservation(),
     Evaluation(),
     Evaluation(label="again", generate=False),
+    Evaluation(training=True),
     GradientBalance(samples=4),
     GradientNorms(),
     GradientNorms(per="parameter"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from saltus.errors import FieldProblem
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
 from saltus.tasks.base import AnyTask, Batch, Task
 
@@ -27,6 +28,10 @@ class Evaluation(Instrument):
     `task` evaluates on the samples of another task with the same tokens and outputs, such as
     another distribution or size; `label` then takes the place of `evaluation` in the names.
     `samples` is the number of them, the experiment's `evaluation_batch` if not given.
+
+    `training` evaluates on this step's training batch instead, before the update that follows, and
+    `label` is then `training` unless another is given. It is an evaluation all the same: the model
+    runs without the noise of a training pass and with its running statistics.
     """
 
     kind: Literal["evaluation"] = "evaluation"
@@ -34,7 +39,22 @@ class Evaluation(Instrument):
     task: AnyTask | None = None
     label: str = Field(default="evaluation", pattern=r"^[a-z0-9][a-z0-9-]*$")
     samples: int | None = Field(default=None, ge=1)
+    training: bool = Field(default=False, description="on the training batch of the step")
     cadence: AnyCadence = Cadence(every=1000)  # the model writes: many forward passes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _another_label(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("training") is True:
+            return {"label": "training", **values}
+        return values
+
+    @model_validator(mode="after")
+    def _one_batch(self) -> Evaluation:
+        for name in ("task", "samples"):
+            if self.training and getattr(self, name) is not None:
+                raise FieldProblem(name, "not allowed with training, which is the step's own batch")
+        return self
 
     def needs(self, task: Task) -> Needs:
         own = self.task or task
@@ -43,6 +63,7 @@ class Evaluation(Instrument):
             generated=self.generate and writes(own),
             task=self.task,
             samples=self.samples,
+            training=self.training,
         )
 
     def check(self, task: Task) -> None:
