@@ -12,7 +12,7 @@ from torch import Tensor
 
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Reading
 from saltus.instruments.captured import precise
-from saltus.models.groups import group_of
+from saltus.models.groups import STATISTICS, group_of
 
 Per = Literal["group", "parameter"]
 
@@ -22,7 +22,8 @@ class Norms(Instrument):
 
     Gives `norm/parameters` (all of them) and `norm/<group>` for every group of
     `saltus.models.groups`, or `norm/<parameter name>`. Groups split the parameters, so their
-    squares add up to the square of the whole. Scalars, in the units of the parameters.
+    squares add up to the square of the whole. Running statistics, which are not learned, count
+    neither as a group nor in the whole. Scalars, in the units of the parameters.
     """
 
     kind: Literal["norms"] = "norms"
@@ -37,8 +38,9 @@ class Norms(Instrument):
 def norms(
     tensors: Mapping[str, Tensor], per: Per
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-    """The norm of all tensors together, and of each group or of each tensor."""
-    single = {name: length(value) for name, value in tensors.items()}
+    """The norm of all tensors but statistics together, and of each group or of each tensor."""
+    learned = [name for name in tensors if group_of(name) != STATISTICS]
+    single = {name: length(tensors[name]) for name in learned}
     parts = single
     if per == "group":
         parts = {group: joint(single[name] for name in names) for group, names in members(single)}

@@ -7,10 +7,19 @@ from fnmatch import fnmatchcase
 
 from saltus.errors import SaltusError, unknown
 
+# What is counted and not learned: batch norms' running values.
+STATISTICS = "statistics"
+
 # The first rule that matches a parameter's name gives its group.
 RULES = (
     ("token.*", "embeddings.token"),
     ("position.*", "embeddings.position"),
+    ("patch.*", "embeddings.patch"),
+    ("class_token", "embeddings.class"),
+    ("*.running_mean", STATISTICS),
+    ("*.running_variance", STATISTICS),
+    ("*batch_norm.*", "norm.batch"),
+    ("*convolution.weight", "convolution"),
     ("embedding_norm.*", "norm.embedding"),
     ("*attention_norm.*", "norm.attention"),
     ("*mlp_norm.*", "norm.mlp"),
