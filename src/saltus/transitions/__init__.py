@@ -4,6 +4,13 @@ from saltus.transitions.drop import Drop, drops, first_crossing
 from saltus.transitions.offline import find
 from saltus.transitions.online import Event, Watch
 from saltus.transitions.statistics.bootstrap import bootstrap_interval
+from saltus.transitions.statistics.eureka import (
+    Criterion,
+    EurekaMoments,
+    eureka_comparison,
+    eureka_moments,
+    eureka_summary,
+)
 from saltus.transitions.statistics.intervals import (
     Interval,
     mean_interval,
@@ -30,7 +37,9 @@ from saltus.transitions.statistics.survival import (
 from saltus.transitions.transition import Plateau, Transition, largest
 
 __all__ = [
+    "Criterion",
     "Drop",
+    "EurekaMoments",
     "Event",
     "Interval",
     "LogRank",
@@ -46,6 +55,9 @@ __all__ = [
     "bootstrap_interval",
     "detectable",
     "drops",
+    "eureka_comparison",
+    "eureka_moments",
+    "eureka_summary",
     "find",
     "first_crossing",
     "fit_spread",
