@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -14,7 +15,7 @@ from saltus.models.layers import LayerNorm, Linear, Positions, spread
 from saltus.models.sites import SILENT, Tape
 from saltus.models.transformer import Block, Blocks
 
-Patch = int | tuple[int, int]
+Side = Annotated[int, Field(ge=1)]
 
 
 class VisionTransformer(Blocks):
@@ -22,10 +23,14 @@ class VisionTransformer(Blocks):
     our spec): no bias in Q, K, V; learned positions; a final LayerNorm; a linear head with a bias.
 
     `patch` is a side, or (height, width). `pooling: mean` does without the class token and reads
-    the mean of all tokens. Weights and the tables of positions start at N(0, 0.02^2), biases at 0,
+    the mean of all tokens after the final LayerNorm; the spec leaves open whether it stands before.
+    Weights, the class token and the table of positions start at N(0, 0.02^2), biases at 0,
     LayerNorm at (1, 0); the patch embedding uniform on +-1 / sqrt(its inputs), PyTorch's default.
     Depth 7, width 256, 4 heads, patch 4 on 3 x 56 x 56 images with ten classes have the paper's
     3,750,666 parameters.
+
+    Stochastic depth leaves out a branch, sample by sample, with a chance that is linear over the
+    blocks, from 0 to `stochastic_depth`.
     """
 
     takes: ClassVar[tuple[Takes, ...]] = ("images",)
@@ -38,10 +43,17 @@ class VisionTransformer(Blocks):
     width: int = Field(default=256, ge=1)
     hidden: int | None = Field(default=None, ge=1, description="MLP width; 2 x width if not given")
     activation: Literal["gelu", "gelu-tanh", "relu"] = "gelu"
-    patch: Patch = Field(default=4, description="side of a patch, or (height, width)")
+    patch: Side | tuple[Side, Side] = Field(
+        default=4, description="side of a patch, or (height, width)"
+    )
     pooling: Literal["class-token", "mean"] = "class-token"
     position_table: Literal["learned", "sine"] = "learned"
-    stochastic_depth: float = Field(default=0.1, ge=0, lt=1)
+    stochastic_depth: float = Field(
+        default=0.1, ge=0, lt=1, description="of the last block: a branch's chance to be left out"
+    )
+    # What other transformers may choose and this one may not.
+    norm: Literal["pre"] = "pre"
+    positions: None = Field(default=None, description="as many as there are tokens")
     causal: Literal[False] = False
 
     def check(self, interface: Interface) -> None:
@@ -51,11 +63,14 @@ class VisionTransformer(Blocks):
     def patches(self, interface: Interface) -> tuple[int, int]:
         """Rows and columns of patches. ValueError where they do not fill the image."""
         assert interface.image is not None
-        _, *sides = interface.image
-        for side, step in zip(sides, self.patch_sides, strict=True):
-            if step < 1 or side % step:
-                raise ValueError(f"patch {self.patch} does not divide an image of {sides}")
-        return sides[0] // self.patch_sides[0], sides[1] // self.patch_sides[1]
+        _, height, width = interface.image
+        high, wide = self.patch_sides
+        if height % high or width % wide:
+            raise ValueError(
+                f"patch {high} x {wide} does not fill an image of {height} x {width}; allowed: "
+                f"heights that divide {height} and widths that divide {width}"
+            )
+        return height // high, width // wide
 
     @property
     def patch_sides(self) -> tuple[int, int]:
@@ -70,12 +85,23 @@ class VisionTransformer(Blocks):
             return Start(module.patch.weight.shape[-1] ** -0.5, law="uniform")
         return self.start(name)
 
+    def conserved(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As for other transformers; a bias that is not there is zero."""
+        none = {
+            f"blocks.{index}.attention.{part}.bias": parameters[
+                f"blocks.{index}.attention.{part}.weight"
+            ].new_zeros(self.width)
+            for index in range(self.depth)
+            for part in ("query", "key", "value")
+        }
+        return super().conserved({**none, **parameters})
+
 
 class Vision(nn.Module):
     """Images [..., channel, height, width] to outputs [..., 1, outputs].
 
     Sites as in `Transformer`: tokens are the class token, where there is one, and then the patches,
-    row by row; `final` [..., 1, width] is what the readout reads.
+    row by row; `final` [..., 1, width] is what the readout reads, behind the final LayerNorm.
     """
 
     def __init__(self, config: VisionTransformer, interface: Interface) -> None:
@@ -113,18 +139,17 @@ class Vision(nn.Module):
 
 
 class SinePositions(nn.Module):
-    """Adds fixed rows: sin(position / 10000^(i / width)) at even i, the cosine at odd ones."""
+    """Adds fixed rows: the sine of position / 10000^(i / width) at even i, its cosine at i + 1."""
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
         even = torch.arange(0, width, 2, dtype=torch.float64)
         angle = torch.arange(length, dtype=torch.float64).unsqueeze(1) * 10000.0 ** (-even / width)
         rows = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
-        self.register_buffer("rows", rows.float(), persistent=False)
+        self.register_buffer("rows", rows, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = self.get_buffer("rows")
-        return x + rows.to(x.dtype)
+        return x + self.get_buffer("rows").to(x.dtype)
 
 
 def cut(
