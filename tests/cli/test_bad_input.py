@@ -15,7 +15,7 @@ from saltus.training.launch import start
 
 FIELDS = (
     "Allowed: activation, attention, causal, depth, heads, hidden, initial_deviation, "
-    "initial_scale, kind, norm, positions, width"
+    "initial_scale, kind, norm, positions, stochastic_depth, width"
 )
 SERIES = (
     "Allowed: attention-map/blocks.0, evaluation/accuracy, evaluation/accuracy-first, "
@@ -180,7 +180,7 @@ LINES = {
     ),
     "list models encodr": (
         "list: unknown model 'encodr'; did you mean 'encoder'? "
-        "Allowed: decoder, encoder, one-layer-attention"
+        "Allowed: decoder, encoder, one-layer-attention, resnet, small-convnet, vit"
     ),
     # runs
     "show tinny": (

@@ -36,7 +36,7 @@ EXPERIMENTS = mapping(
         heads=st.sampled_from([1, 2, 4]),
         width=st.sampled_from([8, 64]),
         hidden=st.none() | COUNTS,
-        attention=st.sampled_from(["softmax", "linear"]),
+        attention=st.sampled_from(["softmax", {"kind": "norm-softmax", "statistic": "deviation"}]),
         norm=st.sampled_from(["pre", "post"]),
         initial_scale=RATES,
     ),

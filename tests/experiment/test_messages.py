@@ -46,7 +46,11 @@ PROBLEMS = [
     ({"model": {"kind": "decoder", "width": 10, "heads": 3}},
      "model: width 10 must be a multiple of heads 3"),
     ({"model": {"kind": "decoder", "attention": "sigmoid"}},
-     "model.attention: 'sigmoid' is not allowed: input should be 'softmax' or 'linear'"),
+     "model.attention.kind: unknown normaliser 'sigmoid'. "
+     "Allowed: learned-temperature, linear, norm-softmax, qk-norm, softmax"),
+    ({"model": {"kind": "decoder", "attention": {"kind": "norm-softmax", "statistic": "range"}}},
+     "model.attention.statistic: 'range' is not allowed: "
+     "input should be 'variance' or 'deviation'"),
     ({"model": {"kind": "decoder", "positions": 5}},
      "model.positions 5 is too few: task moving-window-sum has inputs of 32 positions"),
     ({"model": {"kind": "decoder", "initial_scale": -1}},
@@ -137,7 +141,7 @@ def test_a_field_without_default_is_asked_for(field):
                   f"Allowed: {FIELDS}"),
         ("model.widht", "experiment: model.widht: unknown field 'widht'; did you mean 'width'? "
          "Allowed: activation, attention, causal, depth, heads, hidden, initial_deviation, "
-         "initial_scale, kind, norm, positions, width"),
+         "initial_scale, kind, norm, positions, stochastic_depth, width"),
     ],
 )  # fmt: skip
 def test_an_override_of_a_path_that_is_not_there_is_refused_in_one_line(path, problem):

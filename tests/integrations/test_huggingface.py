@@ -176,7 +176,8 @@ def test_no_field_of_a_decoder_is_overlooked():
     """Whoever gives the Decoder a field says in `as_gpt2` or `check` what GPT-2 makes of it."""
     mapped = {"depth", "heads", "width", "hidden", "positions", "activation", "initial_deviation"}
     checked = {"kind", "attention", "norm", "causal"}
-    assert set(Decoder.model_fields) == mapped | checked | {"initial_scale"}
+    of_training = {"initial_scale", "stochastic_depth"}
+    assert set(Decoder.model_fields) == mapped | checked | of_training
 
 
 def test_nothing_is_overwritten_and_nothing_half_written_is_left(run, tmp_path, monkeypatch):

@@ -7,14 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saltus.models.attention import FUSED_FROM, Attention, _SmallSoftmax, normalise
+from saltus.models.attention import FUSED_FROM, Attention, normalise
+from saltus.models.normalisers import Linear, Normaliser, _SmallSoftmax
 from saltus.models.sites import SILENT, Tape
 
 LENGTHS = [1, 2, 5, FUSED_FROM - 1, FUSED_FROM, FUSED_FROM + 7]
 
 
 def attention(width=6, heads=2, causal=True, normaliser="softmax", bias=True):
-    module = Attention(width, heads, causal, normaliser, bias).double()
+    module = Attention(width, heads, causal, Normaliser.parse(normaliser), bias).double()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(torch.randn_like(parameter))
@@ -58,7 +59,7 @@ def looped(module, x):
         for i in range(length):
             seen = range(i + 1) if module.causal else range(length)
             scores = [sum(query[i][c] * key[j][c] for c in own) / sqrt(depth) for j in seen]
-            if module.normaliser == "softmax":
+            if module.normaliser.kind == "softmax":
                 total = sum(exp(score) for score in scores)
                 scores = [exp(score) / total for score in scores]
             for j, weight in zip(seen, scores, strict=True):
@@ -95,7 +96,7 @@ def test_attention_has_its_derivative(length, normaliser):
 @pytest.mark.parametrize("length", [3, FUSED_FROM, FUSED_FROM + 5])
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_softmax_pattern_is_a_distribution_over_what_may_be_seen(length, causal):
-    pattern = normalise(torch.randn(2, 3, length, length), "softmax", causal)
+    pattern = normalise(torch.randn(2, 3, length, length), causal)
     torch.testing.assert_close(pattern.sum(-1), torch.ones(2, 3, length))
     assert (pattern >= 0).all()
     future = torch.ones(length, length, dtype=torch.bool).triu(1)
@@ -105,13 +106,12 @@ def test_a_softmax_pattern_is_a_distribution_over_what_may_be_seen(length, causa
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_linear_pattern_is_the_scores_themselves(causal):
     scores = torch.randn(2, 3, 5, 5)
-    assert normalise(scores, "linear", causal).equal(scores.tril() if causal else scores)
+    future = torch.ones(5, 5, dtype=torch.bool).triu(1) if causal else None
+    assert Linear().weights(scores, future).equal(scores.tril() if causal else scores)
 
 
 @pytest.mark.parametrize("length", [4, FUSED_FROM + 3])
-def test_softmax_ignores_a_shift_of_a_row_and_linear_is_linear(length):
+def test_softmax_ignores_a_shift_of_a_row(length):
     scores, shift = torch.randn(2, length, length).double(), torch.randn(2, length, 1).double()
-    moved = normalise(scores + shift, "softmax", True)
-    torch.testing.assert_close(moved, normalise(scores, "softmax", True))
-    doubled = normalise(2 * scores, "linear", True)
-    torch.testing.assert_close(doubled, 2 * normalise(scores, "linear", True))
+    moved = normalise(scores + shift, True)
+    torch.testing.assert_close(moved, normalise(scores, True))

@@ -16,7 +16,7 @@ settings = pytest.mark.parametrize(
         for attention in ("softmax", "linear")
         for norm in ("pre", "post")
     ],
-    ids=lambda model: f"{model.attention}-{model.norm}",
+    ids=lambda model: f"{model.attention.kind}-{model.norm}",
 )
 lengths = pytest.mark.parametrize("length", [SHORT, LONG])
 
@@ -47,6 +47,10 @@ def all_sites(model, length):
             sites[f"blocks.{i}.{what}"] = wide
         sites[f"blocks.{i}.attention.output"] = wide
         sites[f"blocks.{i}.attention.heads"] = (3, h, length, d)
+        for what in ("query", "key", "value"):
+            sites[f"blocks.{i}.attention.{what}"] = (3, h, length, d)
+        sites[f"blocks.{i}.attention.temperature"] = (1, 1, 1, 1)
+        sites[f"blocks.{i}.attention.logits"] = square
         sites[f"blocks.{i}.attention.scores"] = square
         sites[f"blocks.{i}.attention.pattern"] = square
     return sites

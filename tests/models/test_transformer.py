@@ -18,7 +18,7 @@ settings = pytest.mark.parametrize(
         for attention in ("softmax", "linear")
         for norm, activation in (("pre", "gelu-tanh"), ("post", "relu"), ("post", "gelu"))
     ],
-    ids=lambda model: f"{model.attention}-{model.norm}-{model.activation}",
+    ids=lambda model: f"{model.attention.kind}-{model.norm}-{model.activation}",
 )
 lengths = pytest.mark.parametrize("length", [1, SHORT, LONG])
 MEMBERS, BATCH, VOCABULARY = 3, 2, 11
@@ -144,7 +144,7 @@ def reference(model, own, tokens):
         q, k, v = (affine(x, f"{name}.{part}").view(split) for part in ("query", "key", "value"))
         scores = torch.einsum("bihc,bjhc->bhij", q, k) / (model.width // model.heads) ** 0.5
         future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-        if model.attention == "softmax":
+        if model.attention.kind == "softmax":
             weights = scores.masked_fill(future, -torch.inf).softmax(-1)
         else:
             weights = scores.masked_fill(future, 0)

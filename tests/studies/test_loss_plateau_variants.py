@@ -43,7 +43,7 @@ def test_paper_arms_are_the_papers_tasks(name):
     assert (arm.task.interface.vocabulary, arm.model.positions) == (vocabulary, block)
     assert (arm.model.depth, arm.steps) == (depth, steps)
     assert (arm.model.heads, arm.model.width, arm.batch) == (1, 256, 256)
-    assert arm.model.attention == ("softmax" if name == "softmax" else "linear")
+    assert arm.model.attention.kind == ("softmax" if name == "softmax" else "linear")
     assert arm.optimizer == base.optimizer.model_copy(
         update={"clip": 1.0 if name == "histogram" else None}
     )

@@ -94,9 +94,10 @@ def check(experiment: Experiment) -> Decoder:
     model, interface = experiment.model, experiment.task.interface
     if model.kind != "decoder" or not isinstance(model, Decoder):
         raise _refusal("model", model.kind, "decoder")
+    own = {"attention": model.attention.kind, "norm": model.norm, "causal": model.causal}
     for name, allowed in (("attention", "softmax"), ("norm", "pre"), ("causal", True)):
-        if getattr(model, name) != allowed:
-            raise _refusal(f"model.{name}", getattr(model, name), allowed)
+        if own[name] != allowed:
+            raise _refusal(f"model.{name}", own[name], allowed)
     if model.activation not in ACTIVATIONS:
         raise _refusal("model.activation", model.activation, ", ".join(ACTIVATIONS))
     if interface.outputs != interface.vocabulary:

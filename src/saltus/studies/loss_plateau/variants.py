@@ -16,6 +16,7 @@ from saltus.instruments.repetition import Repetition
 from saltus.interventions.attention_bias import AttentionBias
 from saltus.interventions.freeze import Freeze
 from saltus.interventions.transplant import Transplant
+from saltus.models.normalisers import Softmax
 from saltus.studies.study import Scale
 from saltus.tasks.addition import Addition
 from saltus.tasks.base import Task
@@ -110,7 +111,7 @@ def with_task(base: Experiment, name: str, steps: int, seeds: int, every: int) -
 def softmax(base: Experiment, steps: int, every: int, seeds: int) -> Experiment:
     """The twin with softmax attention (figure 30)."""
     return variant(base, "softmax", {
-        "model": base.model.model_copy(update={"attention": "softmax"}),
+        "model": base.model.model_copy(update={"attention": Softmax()}),
         "steps": steps,
         "seeds": tuple(range(seeds)),
         "instruments": instruments(base.task, every),
