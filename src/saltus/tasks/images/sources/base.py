@@ -1,0 +1,27 @@
+"""What a source of images gives: pictures between 0 and 1, and their classes."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saltus.random import Draws
+
+Split = Literal["train", "validation"]
+
+
+class Pictures(NamedTuple):
+    """Images of one size, float32 on the CPU; grey ones have one channel, the others three."""
+
+    pixels: Float[Tensor, "image channel height width"]
+    classes: Int[Tensor, " image"]
+
+
+def part(pictures: Pictures, split: Split, training: int, name: str) -> Pictures:
+    """One side of a set that comes undivided: the first `training` images of a fixed permutation,
+    which its name alone decides, or the others."""
+    order = Draws(0, f"split/{name}").permutation(len(pictures.classes))
+    chosen = order[:training] if split == "train" else order[training:]
+    return Pictures(pictures.pixels[chosen], pictures.classes[chosen])
