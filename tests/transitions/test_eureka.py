@@ -19,7 +19,7 @@ from saltus.transitions import (
     median_time,
     share_interval,
 )
-from saltus.transitions.statistics.eureka import ACCURACY, TRAINING_LOSS, eureka_lag
+from saltus.transitions.statistics.eureka import ACCURACY, TRAINING_LOSS, lag
 
 EVERY = 100
 
@@ -114,11 +114,11 @@ def test_lag_is_by_seed_and_leaves_out_who_has_none():
         found(curve(1400), curve(2000), [0.55] * 31),
         found(curve(1300), curve(2000), curve(500)),
     )
-    apart, mean = eureka_lag(validation, training)
+    apart, mean = lag(validation, training)
     assert apart[:2].tolist() == [100, 0] and isnan(apart[2])
     assert (mean.estimate, mean.count) == (50, 2)
     with pytest.raises(SaltusError, match="lag: 3 seeds by validation and 1 by training"):
-        eureka_lag(validation, found(curve(1400)))
+        lag(validation, found(curve(1400)))
 
 
 def moments(times, failed=0, budget=5000) -> EurekaMoments:

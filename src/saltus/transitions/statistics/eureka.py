@@ -236,7 +236,7 @@ def eureka_comparison(
     return EurekaComparison(first, dict(arms), summaries, contrasts)
 
 
-def eureka_lag(
+def lag(
     validation: EurekaMoments, training: EurekaMoments, confidence: float = 0.95
 ) -> tuple[Float[np.ndarray, " seed"], Interval]:
     """e* by validation minus e* by training of each seed, and the mean with Student's interval.
