@@ -38,8 +38,8 @@ class ResNet(ConvolutionalNetwork):
     convolution to 64 channels, batch norm, ReLU, 3 x 3 / 2 max-pool, four stages of 64 to 512
     channels, the mean over places, a linear readout (2310.12956, section 4.2 of our spec).
 
-    `layers` counts convolutions and the readout, but for those of the shortcuts, and is 9 with
-    one, 18 with two and 34 with 3, 4, 6, 3 blocks in the stages. Which of them is the paper's
+    `layers` 18 and 34 have 2, 2, 2, 2 and 3, 4, 6, 3 blocks in the stages, and 9 has one in each
+    (nine convolutions, but for those of the shortcuts). Which of them is the paper's
     ResNet is not established. Convolutions start at N(0, 2 / (outputs x side^2)), batch norms at
     (1, 0), also the last of a block; the readout uniform on +-1 / sqrt(512). With three channels
     and ten classes: 4,910,922, 11,181,642 and 21,289,802 parameters, and the running statistics.
