@@ -6,8 +6,10 @@ import torch
 from saltus.instruments import Instrument
 from saltus.instruments.answer_statistics import AnswerStatistics
 from saltus.instruments.attention_entropy import AttentionEntropy
+from saltus.instruments.attention_logits import AttentionLogits
 from saltus.instruments.attention_map import AttentionMap
 from saltus.instruments.attention_progress import AttentionProgress
+from saltus.instruments.attention_received import AttentionReceived
 from saltus.instruments.attention_shift import AttentionShift
 from saltus.instruments.class_balance import ClassBalance
 from saltus.instruments.conservation import Conservation
@@ -17,8 +19,10 @@ from saltus.instruments.gradient_norms import GradientNorms
 from saltus.instruments.hidden_cosine import HiddenCosine
 from saltus.instruments.inner_products import InnerProducts, ScoreShift, TwoPhases
 from saltus.instruments.norms import Norms
+from saltus.instruments.qkv_gradients import QkvGradients
 from saltus.instruments.repetition import Repetition
 from saltus.instruments.sample_losses import SampleLosses
+from saltus.instruments.softmax_jacobian import SoftmaxJacobian
 from saltus.instruments.state_norms import StateNorms
 from saltus.instruments.token_attention import TokenAttention
 from saltus.training.isolation import Watch
@@ -27,8 +31,10 @@ ADDING = [
     AnswerStatistics(),
     AttentionEntropy(),
     AttentionEntropy(normalised=True),
+    AttentionLogits(),
     AttentionMap(),
     AttentionProgress(),
+    AttentionReceived(),
     AttentionShift(),
     Conservation(),
     Evaluation(),
@@ -41,20 +47,25 @@ ADDING = [
     HiddenCosine(columns=True, across=True),
     Norms(),
     Norms(per="parameter"),
+    QkvGradients(),
     Repetition(),
     SampleLosses(),
+    SoftmaxJacobian(),
     StateNorms(stable_rank=True),
     TokenAttention(tokens=(0, 3, 7)),
 ]
 FINDING_WORDS = [
+    AttentionReceived(),
     AttentionShift(),
     ClassBalance(),
     Conservation(),
     Evaluation(),
     InnerProducts(),
     Norms(),
+    QkvGradients(),
     SampleLosses(),
     ScoreShift(),
+    SoftmaxJacobian(),
     TokenAttention(tokens=(0, 1, 2)),
     TwoPhases(),
 ]
