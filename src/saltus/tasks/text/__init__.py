@@ -1,0 +1,7 @@
+"""Real text: masked and causal language modelling on a file, or on what Python brings along."""
+
+from saltus.tasks.text.causal import CausalText
+from saltus.tasks.text.corpus import Corpus
+from saltus.tasks.text.masked import MaskedText
+
+__all__ = ["CausalText", "Corpus", "MaskedText"]
