@@ -13,8 +13,10 @@ from saltus.report.markup import Markup
 from saltus.report.scatters.page import draw_scatters
 from saltus.report.scatters.record import Scatters
 from saltus.report.svg import draw
+from saltus.report.tables.page import draw_table
+from saltus.report.tables.record import Table
 
-AnyFigure = Figure | HeatMaps | Scatters | Bars | Film
+AnyFigure = Figure | HeatMaps | Scatters | Bars | Film | Table
 
 
 def draw_any(figure: AnyFigure) -> Markup:
@@ -28,6 +30,8 @@ def draw_any(figure: AnyFigure) -> Markup:
             return draw_bars(figure)
         case Film():
             return draw_film(figure)
+        case Table():
+            return draw_table(figure)
         case Figure():
             return draw(figure, height_of(figure))
 

@@ -32,6 +32,8 @@ from saltus.report.heat_maps.record import HeatMaps
 from saltus.report.save import save
 from saltus.report.scatters.paper import draw_scatters
 from saltus.report.scatters.record import Scatters
+from saltus.report.tables.paper import draw_table
+from saltus.report.tables.record import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +67,7 @@ TICKS = 4  # wanted along x
 LABEL_GAP = 0.07  # of a panel's height, between the labels of two levels
 
 
-OnPaper = Figure | HeatMaps | Scatters | Bars | Strip  # a film is cut into strips before
+OnPaper = Figure | HeatMaps | Scatters | Bars | Strip | Table  # a film is cut into strips before
 
 
 def render(figure: OnPaper, suffix: str) -> bytes:
@@ -95,6 +97,8 @@ def draw_any(figure: OnPaper) -> Drawing:
             return draw_bars(figure)
         case Strip():
             return draw_strip(figure)
+        case Table():
+            return draw_table(figure)
         case Figure():
             return draw(figure)
 

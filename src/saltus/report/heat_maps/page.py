@@ -85,7 +85,7 @@ def draw_map(each: HeatMap, shade: Shade, bar: Markup | None) -> Markup:
     """One table: names of rows at the left, of columns below."""
     rows, columns = each.values.shape
     places = shade.places(each.values)
-    texts = [[number(v, 2) for v in row] for row in each.values]
+    texts = [[each.text(row, column, 2) for column in range(columns)] for row in range(rows)]
     cells = [
         tag("div", [draw_cell(each, places, texts, row, column) for column in range(columns)],
             class_="heat-row", role="row")
@@ -140,7 +140,7 @@ def spots(each: HeatMap) -> list[Spot]:
         for column in range(columns):
             x_name = f"{each.x_label} {each.columns[column]}".strip()
             more = interval_text(each, row, column)
-            line = ("", "", number(float(each.values[row, column])), more)
+            line = ("", "", each.text(row, column), more)
             head = f"{each.rows[row]}, {x_name}"
             found.append(Spot((column + 0.5) / columns, (row + 0.5) / rows, head, [line]))
     return found
@@ -148,10 +148,13 @@ def spots(each: HeatMap) -> list[Spot]:
 
 def interval_text(each: HeatMap, row: int, column: int) -> str:
     """'95 %: 0.1 to 0.3, 8 seeds', as far as it is known."""
+    seeds = count(each.seeds_at(row, column), "seed")
     if each.low is None or each.high is None:
-        return count(each.seeds, "seed") if each.seeds else "computed"
+        return seeds if each.seeds else "computed"
     low, high = float(each.low[row, column]), float(each.high[row, column])
+    if np.isfinite(low) and high == np.inf and low > 0:
+        return f"{percent(CONFIDENCE)}: {number(low)} or more, {seeds}"
     if not (np.isfinite(low) and np.isfinite(high)):
-        return f"too few of {count(each.seeds, 'seed')} for an interval"
+        return f"too few of {seeds} for an interval"
     ends = f"{number(low)} to {number(high)}"
-    return f"{percent(CONFIDENCE)}: {ends}, {count(each.seeds, 'seed')}"
+    return f"{percent(CONFIDENCE)}: {ends}, {seeds}"

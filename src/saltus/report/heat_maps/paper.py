@@ -13,7 +13,6 @@ from saltus.report.films.paper import CAPTION, color_bar, outline
 from saltus.report.heat_maps.page import CELLS
 from saltus.report.heat_maps.record import HeatMap, HeatMaps
 from saltus.report.shades import STRONG, Shade, colormap
-from saltus.report.text import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +83,7 @@ def draw_map(axes: Axes, each: HeatMap, shade: Shade, log: bool, wide: float) ->
         for row, column in np.ndindex(rows, columns):
             strong = abs(places[row, column]) > STRONG
             axes.text(
-                column, row, number(float(each.values[row, column]), 2), ha="center", va="center",
+                column, row, each.text(row, column, 2), ha="center", va="center",
                 fontsize=5.5, color="white" if strong else style.INK, parse_math=False,
             )  # fmt: skip
     return image

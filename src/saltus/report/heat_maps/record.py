@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Real
+from jaxtyping import Bool, Float, Int, Real
 from numpy import ndarray
 
 from saltus.errors import SaltusError
 from saltus.report.shades import Shade, shade_of
-from saltus.report.text import count, listed, percent
+from saltus.report.text import count, listed, number, percent
 from saltus.transitions.statistics.intervals import mean_interval
 
 CONFIDENCE = 0.95
@@ -32,12 +32,28 @@ class HeatMap:
     outlined: Bool[ndarray, "row column"] | None = None
     x_label: str = ""  # what the columns are: 'head'
     y_label: str = ""
+    texts: tuple[tuple[str, ...], ...] | None = None  # what cells say in place of their values
+    counts: Int[ndarray, "row column"] | None = None  # seeds of each cell, where they differ
+
+    def seeds_at(self, row: int, column: int) -> int:
+        """Seeds that a cell's interval is over."""
+        return self.seeds if self.counts is None else int(self.counts[row, column])
+
+    def text(self, row: int, column: int, digits: int = 4) -> str:
+        """What a cell says."""
+        if self.texts is not None:
+            return self.texts[row][column]
+        return number(float(self.values[row, column]), digits)
 
     def __post_init__(self) -> None:
         for name, shape in (("rows", self.values.shape[0]), ("columns", self.values.shape[1])):
             if len(getattr(self, name)) != shape:
                 given = len(getattr(self, name))
                 raise SaltusError(f"heat map '{self.title}': {given} {name} named, it has {shape}")
+        if self.texts is not None and np.shape(self.texts) != self.values.shape:
+            raise SaltusError(
+                f"heat map '{self.title}': {np.shape(self.texts)} texts, it has {self.values.shape}"
+            )
 
 
 @dataclass(frozen=True)
