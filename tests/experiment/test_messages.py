@@ -86,7 +86,8 @@ PROBLEMS = [
      "instruments.1.cadence: give exactly one of every, per_decade, at"),
     ({"interventions": ["nope"]},
      "interventions.0.kind: unknown intervention 'nope'. "
-     "Allowed: ablate-heads, attention-bias, freeze, transplant"),
+     "Allowed: ablate-heads, attention-bias, freeze, gradient-rescaling, heat-treatment, "
+     "scale-start, temperature, transplant"),
     ({"interventions": [BIAS, {"kind": "attention-bias"}]},
      "interventions.1.factor: required, and not given"),
     ({"interventions": [{"kind": "freeze", "groups": []}]},

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saltus.models.attention import FUSED_FROM, Attention, normalise
-from saltus.models.normalisers import Linear, Normaliser, _SmallSoftmax
+from saltus.models.attention import FUSED_FROM, Attention
+from saltus.models.normalisers import Linear, Normaliser, Softmax, _SmallSoftmax
 from saltus.models.sites import SILENT, Tape
 
 LENGTHS = [1, 2, 5, FUSED_FROM - 1, FUSED_FROM, FUSED_FROM + 7]
@@ -96,10 +96,10 @@ def test_attention_has_its_derivative(length, normaliser):
 @pytest.mark.parametrize("length", [3, FUSED_FROM, FUSED_FROM + 5])
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_softmax_pattern_is_a_distribution_over_what_may_be_seen(length, causal):
-    pattern = normalise(torch.randn(2, 3, length, length), causal)
+    future = torch.ones(length, length, dtype=torch.bool).triu(1)
+    pattern = Softmax().weights(torch.randn(2, 3, length, length), future if causal else None)
     torch.testing.assert_close(pattern.sum(-1), torch.ones(2, 3, length))
     assert (pattern >= 0).all()
-    future = torch.ones(length, length, dtype=torch.bool).triu(1)
     assert not causal or (pattern[..., future] == 0).all()
 
 
@@ -113,5 +113,6 @@ def test_a_linear_pattern_is_the_scores_themselves(causal):
 @pytest.mark.parametrize("length", [4, FUSED_FROM + 3])
 def test_softmax_ignores_a_shift_of_a_row(length):
     scores, shift = torch.randn(2, length, length).double(), torch.randn(2, length, 1).double()
-    moved = normalise(scores + shift, True)
-    torch.testing.assert_close(moved, normalise(scores, True))
+    future = torch.ones(length, length, dtype=torch.bool).triu(1)
+    moved = Softmax().weights(scores + shift, future)
+    torch.testing.assert_close(moved, Softmax().weights(scores, future))

@@ -89,6 +89,8 @@ def test_explicit_sites_give_what_the_cheap_path_gives(outputs):
     module, stacked, tokens = prepared(outputs)
     cheap = functional_call(module, stacked, (tokens,))
     sites = {
+        "blocks.0.attention.temperature": (3, 1, 1, 1, 1),
+        "blocks.0.attention.logits": (3, 2, 1, 5, 5),
         "blocks.0.attention.scores": (3, 2, 1, 5, 5),
         "blocks.0.attention.pattern": (3, 2, 1, 5, 5),
         "blocks.0.attention.heads": (3, 2, 1, 5, 6),

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saltus.models.layers import LayerNorm, Linear, linear, spread
-from saltus.models.normalisers import Normaliser, Softmax, Temperature
+from saltus.models.normalisers import Normaliser, Temperature
 from saltus.models.sites import Tape
+from saltus.models.whole_vectors import each_alone
 
 
 class Attention(nn.Module):
@@ -51,7 +52,7 @@ class Attention(nn.Module):
             query, key = self.query_norm(query), self.key_norm(key)
         query = tape(f"{name}.query", query)
         key, value = tape(f"{name}.key", key), tape(f"{name}.value", value)
-        temperature = self.temperature(query, tape, f"{name}.temperature")
+        temperature = temperature_of(query, self.log_temperature, tape, f"{name}.temperature")
         explicit = any(tape.wants(f"{name}.{site}") for site in ("logits", "scores", "pattern"))
         if self.normaliser.plain and not explicit and x.shape[-2] >= FUSED_FROM:
             heads = fused_softmax_attention(query, key, value, temperature, self.causal)
@@ -65,17 +66,6 @@ class Attention(nn.Module):
             heads = pattern @ value
         heads = tape(f"{name}.heads", heads)
         return self.output(heads.transpose(-2, -3).flatten(-2))
-
-    def temperature(self, query: Tensor, tape: Tape, site: str) -> Temperature:
-        """tau: a number, or a tensor [..., 1 or head, 1, 1] where it is learned or asked for."""
-        if self.log_temperature is not None:
-            learned = self.log_temperature.exp()[..., None, None]
-            value = learned if learned.ndim == 3 else spread(learned, query)
-        elif tape.wants(site):
-            value = query.new_full((*query.shape[:-4], 1, 1, 1, 1), query.shape[-1] ** 0.5)
-        else:
-            return query.shape[-1] ** 0.5
-        return tape(site, value)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Q, K and V, each [..., head, position, head width], from one product."""
@@ -92,10 +82,25 @@ class Attention(nn.Module):
 FUSED_FROM = 16
 
 
-def normalise(scores: Tensor, causal: bool) -> Tensor:
-    """softmax of scores that are there already."""
-    future = _future(scores.shape[-1], scores.device) if causal else None
-    return Softmax().weights(scores, future)
+def temperature_of(query: Tensor, learned: Tensor | None, tape: Tape, site: str) -> Temperature:
+    """tau for queries [..., head, position, head width]: sqrt(head width), or exp of what every
+    head has learned, or what is put in its site.
+
+    A number, or a tensor [..., 1 or head, 1, 1] of float32 or better where it is learned or asked
+    for: half precision would be another temperature.
+    """
+    usual = query.shape[-1] ** 0.5
+    if learned is not None:
+        value = each_alone(torch.exp, learned)[..., None, None]
+        value = value if value.ndim == 3 else spread(value, query)
+    elif tape.wants(site):
+        # One number for each member, whose axis comes before batch, head, position and width.
+        shape = (*query.shape[:-4], *[1] * min(4, query.ndim))
+        dtype = torch.promote_types(query.dtype, torch.float32)
+        value = torch.full(shape, usual, dtype=dtype, device=query.device)
+    else:
+        return usual
+    return tape(site, value)
 
 
 def fused_softmax_attention(
@@ -104,7 +109,7 @@ def fused_softmax_attention(
     """softmax(Q K^T / tau) V without writing the pattern out."""
     scale = 1 / temperature
     if isinstance(scale, Tensor):  # the kernel knows one number for all
-        query, scale = query * scale, 1.0
+        query, scale = (query * scale).to(query.dtype), 1.0
     # Members fold into the batch axis: the fused kernel takes four axes.
     lead = query.shape[:-3]
     query, key, value = (part.reshape(-1, *part.shape[-3:]) for part in (query, key, value))

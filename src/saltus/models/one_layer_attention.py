@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import log
 from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from saltus.models.attention import normalise
+from saltus.models.attention import temperature_of
 from saltus.models.base import Interface, Model, Start
 from saltus.models.inner_products import READOUT, conserved, readout_norm
 from saltus.models.layers import Embedding, Linear, linear
+from saltus.models.normalisers import AnyNormaliser, Normaliser, Softmax
 from saltus.models.sites import SILENT, Tape
 from saltus.models.whole_vectors import pad_samples, whole_samples
 
@@ -32,6 +34,9 @@ class OneLayerAttention(Model):
     and the others N(0, sigma0^2); `uniform-fan-in` is U(-1, 1) / sqrt(fan-in), the usual start of
     a linear layer, and `normal-fan-in` N(0, 2 / fan-in), where fan-in is the vocabulary for
     W_Q, W_K, W_V and the width for W.
+
+    `attention` puts another normaliser in the softmax's place, an extension of ours. All but
+    `qk-norm`: behind a LayerNorm W_K^T W_Q, which this model is read by, is no logit any more.
     """
 
     stackable: ClassVar[bool] = True
@@ -40,10 +45,21 @@ class OneLayerAttention(Model):
     kind: Literal["one-layer-attention"] = "one-layer-attention"
     width: int = Field(default=64, ge=1, description="m, of queries, keys and values")
     neurons: int = Field(default=16, ge=1, description="m1, of the linear MLP")
+    attention: AnyNormaliser = Softmax()
     initialisation: Literal["theory", "normal", "uniform-fan-in", "normal-fan-in"] = "theory"
     kappa: float | None = Field(default=None, gt=0, description="of theory; 0.3 if not given")
     sigma0: float | None = Field(default=None, gt=0, description="of normal: W_Q, W_K, W_V")
     sigma1: float | None = Field(default=None, gt=0, description="of normal: W")
+
+    @field_validator("attention")
+    @classmethod
+    def _logits_are_inner_products(cls, attention: Normaliser) -> Normaliser:
+        if attention.normed:
+            raise ValueError(
+                f"{attention.kind} puts a LayerNorm before W_K^T W_Q, which this model is read by; "
+                "allowed: learned-temperature, linear, norm-softmax, softmax"
+            )
+        return attention
 
     @model_validator(mode="after")
     def _numbers_belong_to_the_law(self) -> OneLayerAttention:
@@ -63,6 +79,8 @@ class OneLayerAttention(Model):
         assert isinstance(module, OneLayer)
         if name == READOUT:
             return Start(1.0, law="sign")
+        if name.endswith("log_temperature"):
+            return Start(0.0, mean=0.5 * log(self.width))
         is_mlp = ".mlp." in name
         fan_in = self.width if is_mlp else module.interface.vocabulary
         if self.initialisation == "uniform-fan-in":
@@ -89,15 +107,16 @@ class OneLayer(nn.Module):
 
     W_Q, W_K and W_V are stored token-major, [vocabulary, width]: the paper's column of a token is
     a row here. `blocks.0.mlp.weight` [neurons, width] is W, `readout.weight` [outputs, neurons]
-    is a. Sites: `blocks.0.attention.scores` / `.pattern` [..., head = 1, query, key], `.heads`
-    [..., 1, position, width] and `final` [..., position, neurons], what the readout reads. The last
-    two are formed only where they are wanted: all that the outputs need of a token is one number
-    per output, G = W_V^T W^T a.
+    is a. Sites: `blocks.0.attention.temperature`, `.logits`, `.scores`, `.pattern`
+    [..., head = 1, query, key] as in `Attention`, `.heads` [..., 1, position, width] and `final`
+    [..., position, neurons], what the readout reads. The last two are formed only where they are
+    wanted: all that the outputs need of a token is one number per output, G = W_V^T W^T a.
     """
 
     def __init__(self, config: OneLayerAttention, interface: Interface) -> None:
         super().__init__()
         self.interface = interface
+        self.normaliser = config.attention
         self.blocks = nn.ModuleList([Block(config, interface.vocabulary)])
         self.readout = Linear(config.neurons, interface.outputs, bias=False)
 
@@ -115,9 +134,16 @@ class OneLayer(nn.Module):
             return pad_samples(seen, axis, value.shape[axis])
 
         query, key = (rows(part.weight, tokens) for part in (attention.query, attention.key))
-        scores = (query @ key.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)
-        scores = site(f"{NAME}.scores", scores.unsqueeze(-3), -4)
-        pattern = site(f"{NAME}.pattern", normalise(scores, causal=False), -4)
+        temperature = temperature_of(
+            query.unsqueeze(-3), attention.log_temperature, tape, f"{NAME}.temperature"
+        )
+        logits = (query @ key.transpose(-1, -2)).unsqueeze(-3)
+        logits = site(f"{NAME}.logits", logits, -4)
+        if tape.wants(f"{NAME}.logits"):
+            logits = logits.clone()  # the site keeps its own
+        scores = self.normaliser.scores(logits, temperature, None)
+        scores = site(f"{NAME}.scores", scores, -4)
+        pattern = site(f"{NAME}.pattern", self.normaliser.weights(scores, None), -4)
         if tape.wants(f"{NAME}.heads") or tape.wants("final"):
             value = rows(attention.value.weight, tokens).unsqueeze(-3)
             heads = site(f"{NAME}.heads", pattern @ value, -4)
@@ -133,18 +159,19 @@ class Block(nn.Module):
 
     def __init__(self, config: OneLayerAttention, vocabulary: int) -> None:
         super().__init__()
-        self.attention = Projections(vocabulary, config.width)
+        self.attention = Projections(vocabulary, config.width, config.attention.learned)
         self.mlp = Linear(config.width, config.neurons, bias=False)
 
 
 class Projections(nn.Module):
-    """W_Q, W_K and W_V of one-hot tokens: tables of rows."""
+    """W_Q, W_K and W_V of one-hot tokens: tables of rows; and log tau, where it is learned."""
 
-    def __init__(self, vocabulary: int, width: int) -> None:
+    def __init__(self, vocabulary: int, width: int, learned: bool = False) -> None:
         super().__init__()
         self.query = Embedding(vocabulary, width)
         self.key = Embedding(vocabulary, width)
         self.value = Embedding(vocabulary, width)
+        self.log_temperature = nn.Parameter(torch.empty(1)) if learned else None
 
 
 def rows(

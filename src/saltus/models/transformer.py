@@ -82,11 +82,12 @@ class Blocks(Model):
     def conserved(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Per block: `qk` and `vo` [head, d, d], and `relu` [hidden] for that activation.
 
-        The output does not change under query -> A query, key -> A^-T key in a head, whatever the
-        normaliser, nor under value -> A value, output -> output A^-1, nor when a ReLU neuron's
-        input weights are scaled by c and its output weights by 1/c. By Noether's theorem the flow
-        keeps Q Q^T - K K^T, V V^T - O^T O and |w_in|^2 - |w_out|^2 (biases counted as a column of
-        Q, K, V and w_in).
+        The output does not change under query -> A query, key -> A^-T key in a head, whatever is
+        made of their products and at whatever temperature; nor under value -> A value, output ->
+        output A^-1; nor when a ReLU neuron's input weights are scaled by c and its output weights
+        by 1/c. By Noether's theorem the flow keeps Q Q^T - K K^T, V V^T - O^T O and
+        |w_in|^2 - |w_out|^2 (biases counted as a column of Q, K, V and w_in). `qk-norm`, which has
+        a LayerNorm before the product, has no `qk`.
         """
         found = {}
         for index in range(self.depth):
@@ -96,7 +97,8 @@ class Blocks(Model):
                 for part in ("query", "key", "value")
             )
             output = parameters[f"{own}attention.output.weight"].T.unflatten(0, (self.heads, -1))
-            found[f"{own}qk"] = query @ query.mT - key @ key.mT
+            if not self.attention.normed:
+                found[f"{own}qk"] = query @ query.mT - key @ key.mT
             found[f"{own}vo"] = value @ value.mT - output @ output.mT
             if self.activation == "relu":
                 entering = _with_bias(parameters, f"{own}mlp.input").square().sum(-1)

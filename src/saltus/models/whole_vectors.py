@@ -8,6 +8,7 @@ not; samples that are added and then dropped make them so, for less than the ker
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import gcd
 
 import torch
@@ -29,3 +30,9 @@ def pad_samples(values: Tensor, axis: int, samples: int) -> Tensor:
     missing = samples - values.shape[axis]
     # F.pad takes (before, after) from the last axis backwards.
     return F.pad(values, (*[0, 0] * (-axis - 1), 0, missing)) if missing else values
+
+
+def each_alone(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """An element-wise function of a few numbers, each as a whole vector of copies of itself."""
+    copies = values.unsqueeze(-1).repeat(*[1] * values.ndim, STRIDE // values.element_size())
+    return function(copies).select(-1, 0)
