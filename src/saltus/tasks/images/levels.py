@@ -11,7 +11,7 @@ from torch import Tensor
 from saltus.tasks.images.layouts import CLASSES, Answer, Layout
 
 
-def levels(layout: Layout, control: str, smoothing: float) -> dict[str, float]:
+def levels(layout: Layout, control: str, smoothing: float, chance: float) -> dict[str, float]:
     """Cross-entropies with label smoothing, in nats, of ideal predictors (section 2 of our spec).
 
     - `uniform`: every class alike;
@@ -19,16 +19,15 @@ def levels(layout: Layout, control: str, smoothing: float) -> dict[str, float]:
     - `plateau`: reads both targets and knows of z only how likely it is;
     - `floor`: solves both steps. Smoothing alone keeps it above 0.
 
-    Classes and colours count as balanced and as independent of one another, and P(z = 1) as its
-    value for balanced pools. With ten of each, P = 1/2 and smoothing 0.1 these are 2.3026, 1.7807,
-    1.0246 and 0.5003. Where z is given away or is the label there is nothing in between.
+    `chance` is P(z = 1). Classes and colours count as balanced and as independent of one another.
+    With ten of each, chance 1/2 and smoothing 0.1 the levels are 2.3026, 1.7807, 1.0246 and 0.5003.
+    Where the label does not depend on z, or is z, there is nothing in between.
     """
     outputs = 2 if control == "predict-z" else CLASSES
     sure = torch.eye(outputs, dtype=torch.float64)
     ends = {"floor": _loss(sure[:1], smoothing), "uniform": log(outputs)}
     if control in ("always-top-right", "predict-z"):
         return ends
-    chance = layout.agreement
     one, zero = (sure[_labels(layout, given)] for given in (layout.one, layout.zero))
     both = chance * one.unsqueeze(1) + (1 - chance) * zero
     first = chance * one + (1 - chance) * zero.mean(0)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from saltus.random import Draws
 from saltus.tasks.images.albums import Album
-from saltus.tasks.images.colours import RGB
+from saltus.tasks.images.imbalance import Imbalance, unbalanced
 from saltus.tasks.images.layouts import Answer, Layout
+from saltus.tasks.images.order import walk
 
 MANY = 2**31  # integers below it, modulo a count: uniform to better than 1 in 30,000
 
@@ -26,15 +27,27 @@ class Scene(NamedTuple):
     z: Int[Tensor, "*batch"]
 
 
-def draw(layout: Layout, album: Album, draws: Draws, batch: int) -> Scene:
-    """A batch of scenes. Five draws, always the same ones, so that layouts share what they can."""
+def draw(
+    layout: Layout,
+    album: Album,
+    draws: Draws,
+    batch: int,
+    imbalance: Imbalance | None = None,
+    walking: bool = False,
+) -> Scene:
+    """A batch of scenes; `walking` shows the authors' order where the layout says so."""
     image = album.start + draws.integers(0, MANY, batch, 4) % album.count
-    colour = _colours(layout, draws, batch)
+    rows = torch.arange(4, device=image.device)
+    colour = album.groups[rows, draws.integers(0, MANY, batch, 4) % album.hues]
+    noise = draws.normal(batch, 4, 3)
     order = _order(layout, draws, batch)
-    palette = torch.tensor([RGB[name] for name in layout.palette] + [(0.0, 0.0, 0.0)])
-    # Two roundings, not a fused one: elements at the end of a tensor are computed without fusing.
-    noise = draws.normal(batch, 4, 3) * layout.noise
-    tint = palette.to(noise)[colour] + noise
+    if walking and (cell := layout.walked) is not None:
+        first, images = int(album.start[cell]), int(album.count[cell])
+        image[..., cell] = first + walk(draws.step, batch, images, image.device)
+    if imbalance is not None:
+        image, colour = unbalanced(imbalance, layout, album, draws, image, colour)
+    # Product and sum round one by one: a fused one would differ at the odd end of a tensor.
+    tint = album.palette[colour] + noise * layout.noise
     return Scene(image, colour, tint, order, decision(layout, album, image, colour, order))
 
 
@@ -47,9 +60,8 @@ def decision(
 ) -> Int[Tensor, "*batch"]:
     """z, from what the layout's rule compares."""
     if layout.rule.same == "column":
-        place = order.argsort(-1)  # of each home cell
-        one, zero = (place[..., answer.cell] % 2 for answer in (layout.one, layout.zero))
-        return (one == zero).long()
+        column = order.argsort(-1) % 2  # of each home cell
+        return (column[..., layout.one.cell] == column[..., layout.zero.cell]).long()
     first, second = layout.indicators
     compared = colour if layout.rule.same == "colour" else album.key[image]
     return (compared[..., first] == compared[..., second]).long()
@@ -68,21 +80,6 @@ def answer(
     return torch.where(z == 1, label(layout.one), label(layout.zero))
 
 
-def _colours(layout: Layout, draws: Draws, batch: int) -> Int[Tensor, "*batch 4"]:
-    """Each cell's colour group; a blank cell has the one behind the last."""
-    drawn = draws.integers(0, MANY, batch, 4)
-    palette = layout.palette
-    groups = [
-        [len(palette)] if cell.role == "blank" else [palette.index(name) for name in cell.colours]
-        for cell in layout.cells
-    ]
-    most = max(map(len, groups))
-    table = torch.tensor([group + group[:1] * (most - len(group)) for group in groups])
-    count = torch.tensor([len(group) for group in groups], device=drawn.device)
-    rows = torch.arange(4, device=drawn.device)
-    return table.to(drawn.device)[rows, drawn % count]
-
-
 def _order(layout: Layout, draws: Draws, batch: int) -> Int[Tensor, "*batch 4"]:
     """Which home cell stands at each place."""
     if layout.positions == "anywhere":
@@ -90,6 +87,5 @@ def _order(layout: Layout, draws: Draws, batch: int) -> Int[Tensor, "*batch 4"]:
     swapped = draws.integers(0, 2, batch, 2)
     if layout.positions == "fixed":
         swapped = torch.zeros_like(swapped)
-    left = torch.tensor([0, 2], device=swapped.device) + swapped
-    right = torch.tensor([1, 3], device=swapped.device) - swapped
-    return torch.stack([left, right], dim=-1).flatten(-2)
+    rows = torch.tensor([0, 2], device=swapped.device)
+    return torch.stack([rows + swapped, rows + 1 - swapped], dim=-1).flatten(-2)

@@ -9,21 +9,16 @@ from typing import Literal, cast
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from saltus.errors import FieldProblem
 from saltus.models.base import Interface
 from saltus.random import Draws
 from saltus.tasks.base import Batch, Task
 from saltus.tasks.images.albums import Album, album
-from saltus.tasks.images.layouts import (
-    CELLS,
-    CLASSES,
-    INDICATOR,
-    NOTHING,
-    TARGET,
-    Layout,
-)
+from saltus.tasks.images.imbalance import Imbalance
+from saltus.tasks.images.layouts import CELLS, CLASSES, INDICATOR, NOTHING, TARGET, Layout
 from saltus.tasks.images.levels import levels
 from saltus.tasks.images.painting import paint
 from saltus.tasks.images.scenes import Scene, answer, draw
@@ -32,7 +27,6 @@ from saltus.tasks.images.sources import SIDES, Source, Split
 from saltus.tasks.images.variants import VARIANTS, Variant
 
 Control = Literal["none", "always-top-right", "predict-z", "oracle"]
-ROLES = {"indicator": INDICATOR, "target": TARGET, "distractor": NOTHING, "blank": NOTHING}
 
 
 class TwoStepImage(Task):
@@ -59,6 +53,21 @@ class TwoStepImage(Task):
     split: Split = "train"
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     control: Control = "none"
+    imbalance: Imbalance | None = None
+    sampler: Literal["plain", "authors-exact"] = "plain"
+
+    @model_validator(mode="after")
+    def _layout_allows_it(self) -> TwoStepImage:
+        if self.imbalance is not None:
+            try:
+                self.imbalance.check(self.layout)
+            except FieldProblem as problem:
+                path = ".".join(part for part in ("imbalance", problem.path) if part)
+                raise FieldProblem(path, problem.text) from None
+        if self.sampler == "authors-exact" and self.layout.walked is None:
+            text = "authors-exact walks through no cell of this layout: allowed: plain"
+            raise FieldProblem("sampler", text)
+        return self
 
     @property
     def layout(self) -> Layout:
@@ -78,15 +87,19 @@ class TwoStepImage(Task):
     @property
     def validation(self) -> TwoStepImage:
         """The same task on the images that training never shows."""
-        return self.model_copy(update={"split": "validation"})
+        return self.model_copy(update={"split": "validation", "sampler": "plain"})
 
     def sample(self, draws: Draws, batch: int) -> Batch:
-        layout, images = self.layout, self.album(draws.device, draws.dtype)
-        scene = draw(layout, images, draws, batch)
-        roles = torch.tensor([ROLES[cell.role] for cell in layout.cells], device=draws.device)
+        images = self.album(draws.device, draws.dtype)
+        walking = self.sampler == "authors-exact"
+        scene = draw(self.layout, images, draws, batch, self.imbalance, walking)
         image, colour = (part.gather(-1, scene.order) for part in (scene.image, scene.colour))
         tint = scene.tint.gather(-2, scene.order.unsqueeze(-1).expand(*scene.order.shape, 3))
-        grids = {"roles": roles[scene.order], "cells": images.classes[image], "colours": colour}
+        grids = {
+            "roles": images.roles[scene.order],
+            "cells": images.classes[image],
+            "colours": colour,
+        }
         bordered = self._asked_for(scene) if self.control == "oracle" else None
         return {
             "inputs": paint(images, image, tint, bordered),
@@ -142,7 +155,9 @@ class TwoStepImage(Task):
 
     def levels(self) -> dict[str, float]:
         """Losses of the strategies of section 2 of our spec; see `levels.levels`."""
-        return levels(self.layout, self.control, self.label_smoothing)
+        given = self.imbalance
+        chance = self.layout.agreement if given is None else given.agreement(self.layout)
+        return levels(self.layout, self.control, self.label_smoothing, chance)
 
     def corrupted(self, batch: Batch) -> Batch:
         axis = batch["targets"].ndim - 1  # of samples, behind the members

@@ -1,10 +1,10 @@
-"""What a source of images gives: pictures between 0 and 1, and their classes."""
+"""What a source of images gives: pictures and their classes."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from jaxtyping import Float, Int
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from saltus.random import Draws
@@ -13,15 +13,16 @@ Split = Literal["train", "validation"]
 
 
 class Pictures(NamedTuple):
-    """Images of one size, float32 on the CPU; grey ones have one channel, the others three."""
+    """Images of one size on the CPU; grey ones have one channel, the others three."""
 
-    pixels: Float[Tensor, "image channel height width"]
+    pixels: UInt8[Tensor, "image channel height width"]
     classes: Int[Tensor, " image"]
+    white: int = 255  # the value of the brightest pixel there can be
 
 
-def part(pictures: Pictures, split: Split, training: int, name: str) -> Pictures:
+def divided(pictures: Pictures, split: Split, training: int, name: str) -> Pictures:
     """One side of a set that comes undivided: the first `training` images of a fixed permutation,
     which its name alone decides, or the others."""
     order = Draws(0, f"split/{name}").permutation(len(pictures.classes))
     chosen = order[:training] if split == "train" else order[training:]
-    return Pictures(pictures.pixels[chosen], pictures.classes[chosen])
+    return Pictures(pictures.pixels[chosen], pictures.classes[chosen], pictures.white)
