@@ -61,6 +61,6 @@ def test_on_a_causal_model_with_any_normaliser(one, attention):
     torch.testing.assert_close(found["attention-logits/blocks.1/variance"], sum(rows) / 11)
 
 
-def test_a_model_without_the_site_is_one_line(task, words):
+def test_a_model_without_the_site_is_one_line(of_sites):
     with pytest.raises(SaltusError, match=r"no site 'blocks\.\*\.attention\.logits'"):
-        AttentionLogits().read(words().one())
+        AttentionLogits().read(of_sites(blocks__0__attention__pattern=torch.ones(1, 1, 2, 2)))

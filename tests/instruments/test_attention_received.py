@@ -2,20 +2,31 @@
 
 import dataclasses
 import math
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 import torch
 from torch.func import functional_call
 
-from saltus.instruments import Reading
+from saltus.cli import main
+from saltus.errors import SaltusError
+from saltus.experiment import Experiment
+from saltus.instruments import Instrument, Reading
 from saltus.instruments.attention_entropy import AttentionEntropy
 from saltus.instruments.attention_received import AttentionReceived, received, shares
 from saltus.models import Tape, initial_parameters
 from saltus.models.base import Interface
 from saltus.models.vit import VisionTransformer
 from saltus.tasks import Task
+from saltus.tasks.images.two_step import TwoStepImage
+from saltus.training.ensemble import Ensemble
+from saltus.training.isolation import Watch
+from saltus.training.readings import measure
 
 KIND = "attention-received/blocks.0"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "attention-measurements.md"
 
 
 class Grid(Task):
@@ -169,3 +180,67 @@ def test_a_task_without_roles_has_maps_alone(one, words):
         f"attention-received/blocks.{i}" for i in (0, 1)
     }
     assert AttentionReceived().read(words().one()).keys() == {KIND}
+
+
+MEASURES = [
+    {"kind": "attention-entropy"},
+    {"kind": "attention-logits"},
+    {"kind": "attention-received"},
+    {"kind": "local-attention-gradients"},
+    {"kind": "qkv-gradients"},
+    {"kind": "softmax-jacobian"},
+]
+
+
+def ensemble(seeds, attention="softmax", **model):
+    experiment = Experiment(
+        task=TwoStepImage(),
+        model=VisionTransformer(
+            **{"depth": 2, "width": 16, "heads": 2, "patch": 4, "attention": attention, **model}
+        ),
+        instruments=MEASURES,
+        steps=2,
+        batch=8,
+        evaluation_batch=8,
+        seeds=seeds,
+    )
+    made = Ensemble(experiment.members())
+    made.differentiate(0)
+    return made
+
+
+@pytest.mark.parametrize("attention", ["softmax", "norm-softmax"])
+def test_all_measures_of_attention_on_an_ensemble_that_reads_images(attention):
+    """A member is the same in any company, or the engine sees that and reads it alone."""
+    together = ensemble([4, 0, 7], attention)
+    found = measure(together, together.experiment.instruments, 0)
+    families = {name.partition("/")[0] for name in found}
+    assert len(families) == len(MEASURES)
+    assert all(value.isfinite().all() and len(value) == 3 for value in found.values())
+    for row, seed in enumerate([4, 0, 7]):
+        single = ensemble([seed], attention)
+        with Watch() as watch:
+            alone = measure(single, single.experiment.instruments, 0)
+        assert alone.keys() == found.keys()
+        differing = [name for name in alone if not alone[name][0].equal(found[name][row])]
+        assert not differing or watch.ragged
+
+
+@pytest.mark.parametrize("kind", ["attention-received", "local-attention-gradients"])
+def test_patches_that_are_no_square_are_one_line(kind):
+    odd = ensemble([0], patch=(4, 8), pooling="mean")
+    with pytest.raises(SaltusError, match=f"{kind}: task two-step-image: 8 tokens: allowed"):
+        measure(odd, [Instrument.parse(kind)], 0)
+
+
+def test_the_page_on_measurements_of_attention_runs(tmp_path, monkeypatch, capsys):
+    text = PAGE.read_text("utf-8")
+    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 100
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile("\n".join(blocks), PAGE.name, "exec"), {})
+    (command,) = re.findall(r"^saltus (look .*)$", text, re.MULTILINE)
+    capsys.readouterr()
+    assert main(shlex.split(command)) == 0
+    said = capsys.readouterr()
+    assert "softmax-jacobian/blocks.0" in said.out and not said.err

@@ -171,9 +171,10 @@ def test_one_model_is_read_without_a_member_axis(stacked):
             torch.testing.assert_close(value, found[name][member], rtol=1e-5, atol=1e-6)
 
 
-def test_models_without_the_sites_are_one_line(words, task):
+def test_models_without_the_sites_are_one_line(one, task):
+    bare = dataclasses.replace(one(), sites={"final": torch.ones(1, 2, 3)})
     with pytest.raises(SaltusError, match=r"no site 'blocks\.\*\.attention\.query'"):
-        LocalAttentionGradients().read(words().one())
+        LocalAttentionGradients().read(bare)
     module = Decoder(depth=1, heads=2, width=8).build(task.interface)
     batch = task.sample(Draws(0, "mine"), 4)
     with pytest.raises(SaltusError, match="local-attention-gradients: a module of your own"):

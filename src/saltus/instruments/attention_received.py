@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
+from saltus.errors import SaltusError
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
 from saltus.instruments.captured import PATTERNS, attention_patterns
 from saltus.tasks.base import Task
@@ -48,7 +49,7 @@ class AttentionReceived(Instrument):
         for block, pattern in attention_patterns(reading).items():
             weights = shares(pattern)
             results[f"{self.kind}/{block}"] = received(weights).mean(0)
-            for role, mask in reading.task.roles(reading.batch, weights.shape[-1]).items():
+            for role, mask in token_roles(self.kind, reading, weights.shape[-1]).items():
                 per_query = on(weights, mask).mean(0)
                 found = {role: per_query.mean(-1)}
                 if (query := readout_query(reading)) is not None:
@@ -78,6 +79,16 @@ def on(
 ) -> Float[Tensor, "batch head query"]:
     """The weight of each query on the keys that a sample's mask names."""
     return (weights * mask[:, None, None]).sum(-1)
+
+
+def token_roles(
+    kind: str, reading: Reading, tokens: int
+) -> dict[str, Bool[Tensor, "*batch token"]]:
+    """The task's roles. SaltusError where it cannot say what these tokens are."""
+    try:
+        return reading.task.roles(reading.batch, tokens)
+    except ValueError as error:
+        raise SaltusError(f"instrument {kind}: task {reading.task.kind}: {error}") from None
 
 
 def readout_query(reading: Reading) -> int | None:

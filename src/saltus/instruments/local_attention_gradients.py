@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from saltus.errors import SaltusError
+from saltus.instruments.attention_received import token_roles
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
 from saltus.instruments.captured import captured
 from saltus.models.normalisers import Normaliser, Softmax
@@ -55,9 +57,10 @@ class LocalAttentionGradients(Instrument):
             query, key, value, temperature = (
                 sites[f"{block}.attention.{name}"] for name in (*PARTS, "temperature")
             )
+            roles = token_roles(self.kind, reading, query.shape[-2])
             found = local_gradients(query, key, value, temperature, normaliser, causal)
             for part, gradient in found._asdict().items():
-                for where, mean in _means(gradient.abs().mean(-1), reading).items():
+                for where, mean in _means(gradient.abs().mean(-1), roles).items():
                     name = f"{self.kind}/{block}/{part}/{where}"
                     results[name], results[f"{name}.heads"] = mean.mean(-1), mean
         return results
@@ -113,13 +116,12 @@ def known_normaliser(kind: str, reading: Reading) -> tuple[Normaliser, bool]:
 
 
 def _means(
-    sizes: Float[Tensor, "*batch head token"], reading: Reading
+    sizes: Float[Tensor, "*batch head token"], roles: Mapping[str, Bool[Tensor, "..."]]
 ) -> dict[str, Float[Tensor, "*member head"]]:
     """Over samples and the tokens of each role, or all tokens."""
-    roles = reading.task.roles(reading.batch, sizes.shape[-1])
-    return {role: _mean(sizes, mask) for role, mask in roles.items()} or {
-        "all": sizes.mean((-3, -1))
-    }
+    if not roles:
+        return {"all": sizes.mean((-3, -1))}
+    return {role: _mean(sizes, mask) for role, mask in roles.items()}
 
 
 def _mean(
