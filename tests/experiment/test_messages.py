@@ -62,7 +62,7 @@ PROBLEMS = [
      "optimizer.learning_rate: inf is not allowed: input should be a finite number"),
     ({"optimizer": {**ADAM, "schedule": {"warmupp": 1}}},
      "optimizer.schedule.warmupp: unknown field 'warmupp'; did you mean 'warmup'? "
-     "Allowed: final, shape, until, warmup"),
+     "Allowed: epoch, final, shape, until, warmup"),
     ({"seeds": []}, "seeds: no seeds; give a number of seeds or a list of them"),
     ({"seeds": 0}, "seeds: no seeds; give a number of seeds or a list of them"),
     ({"seeds": [4, 1, 4]}, "seeds: seed 4 is listed twice"),

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from saltus.parts import Record
 
-Shape = Literal["constant", "linear", "cosine", "inverse-sqrt"]
+Shape = Literal["constant", "linear", "cosine", "inverse-sqrt", "epoch-cosine"]
 
 
 class Schedule(Record):
@@ -18,6 +18,12 @@ class Schedule(Record):
     Linear warm-up from 1/warmup to 1 over `warmup` steps; then `constant`; `linear` or `cosine`
     decay to `final` at the last step, or at `until` and constant from there on; or `inverse-sqrt`,
     sqrt(max(1, warmup) / step).
+
+    `epoch-cosine` has one value for each epoch of `epoch` steps, a cosine over all E = floor(steps
+    / epoch) epochs with the first `warmup` steps cut out by a line from `final` to 1:
+    s(t) = final + (1 - final) t epoch / warmup while t epoch < warmup, and final + (1 - final)
+    (1 + cos(pi t / E)) / 2 after it. Epoch e runs at s(e - 1), and epoch 0 at s(0), one epoch late
+    (2310.12956, section 6 of our spec: `final` is 1e-6 / peak rate, `warmup` five epochs).
     """
 
     shape: Shape = "constant"
@@ -26,6 +32,7 @@ class Schedule(Record):
     until: int | None = Field(
         default=None, ge=1, description="step at which a decay ends; the last if not given"
     )
+    epoch: int = Field(default=1, ge=1, description="steps of an epoch, for epoch-cosine")
 
     @model_validator(mode="after")
     def _ends_after_it_began(self) -> Schedule:
@@ -34,10 +41,14 @@ class Schedule(Record):
                 raise ValueError(f"until goes with linear or cosine; {self.shape} has no end")
             if self.until <= self.warmup:
                 raise ValueError(f"until {self.until} must lie after warmup {self.warmup}")
+        if self.epoch > 1 and self.shape != "epoch-cosine":
+            raise ValueError(f"epoch goes with epoch-cosine; {self.shape} changes at every step")
         return self
 
     def at(self, step: int, steps: int) -> float:
         """The multiplier of update number `step` (0-based) of `steps`."""
+        if self.shape == "epoch-cosine":
+            return self._of_epoch(step // self.epoch, max(1, steps // self.epoch))
         if step < self.warmup:
             return (step + 1) / self.warmup
         if self.shape == "constant":
@@ -48,3 +59,11 @@ class Schedule(Record):
         progress = min(1.0, (step - self.warmup) / max(1, end - self.warmup))
         fall = 1 - progress if self.shape == "linear" else (1 + cos(pi * progress)) / 2
         return self.final + (1 - self.final) * fall
+
+    def _of_epoch(self, epoch: int, epochs: int) -> float:
+        late = max(0, epoch - 1)
+        if late * self.epoch < self.warmup:
+            rise = late * self.epoch / self.warmup
+        else:
+            rise = (1 + cos(pi * late / epochs)) / 2
+        return self.final + (1 - self.final) * rise
