@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -40,37 +42,51 @@ class BatchNorm(nn.Module):
         self, x: Float[Tensor, "*batch channel height width"], tape: Tape, name: str
     ) -> Float[Tensor, "*batch channel height width"]:
         """`name` is the layer's full name. SaltusError where the batch is a single number."""
+        parts = self.parts(tape, name)
+        if self.weight.ndim == 1:
+            return self.kernel(tape, name, x, *parts)
+        return apart(partial(self.kernel, tape, name), x, *parts)
+
+    def parts(self, tape: Tape, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the kernel takes: in a training pass the running values are the new ones."""
         mean, variance = self.running_mean.detach(), self.running_variance.detach()
         if tape.training:
-            batch, _, height, width = x.shape[-4:]
-            if batch * height * width == 1:
-                raise SaltusError(
-                    f"batch 1 with a single place left at {name}: batch statistics of one number; "
-                    "allowed: a batch of at least 2, or larger images"
-                )
             mean, variance = mean.clone(), variance.clone()  # the kernel writes into them
-
-        def kernel(x: Tensor, *own: Tensor) -> Tensor:
-            weight, bias, mean, variance = own
-            return F.batch_norm(
-                x, mean, variance, weight, bias, tape.training, self.momentum, self.eps
-            )
-
-        parts = (self.weight, self.bias, mean, variance)
-        found = kernel(x, *parts) if self.weight.ndim == 1 else apart(kernel, x, *parts)
-        if tape.training:
             tape.statistics[f"{name}.running_mean"] = mean
             tape.statistics[f"{name}.running_variance"] = variance
-        return found
+        return self.weight, self.bias, mean, variance
+
+    def kernel(self, tape: Tape, name: str, x: Tensor, *parts: Tensor) -> Tensor:
+        """The norm of one model."""
+        weight, bias, mean, variance = parts
+        if tape.training and x.numel() == x.shape[-3]:
+            raise SaltusError(
+                f"batch 1 with a single place left at {name}: batch statistics of one number; "
+                "allowed: a batch of at least 2, or larger images"
+            )
+        return F.batch_norm(x, mean, variance, weight, bias, tape.training, self.momentum, self.eps)
 
 
 class NormedConvolution(nn.Module):
-    """A convolution and the batch norm of what it gives."""
+    """A convolution, the batch norm of what it gives, and a ReLU unless it is not `rectified`."""
 
-    def __init__(self, inputs: int, outputs: int, side: int, stride: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, side: int, stride: int = 1, rectified: bool = True
+    ) -> None:
         super().__init__()
         self.convolution = Convolution(inputs, outputs, side, stride)
         self.batch_norm = BatchNorm(outputs)
+        self.rectified = rectified
 
-    def forward(self, x: Tensor, tape: Tape, name: str) -> Tensor:
-        return self.batch_norm(self.convolution(x), tape, f"{name}.batch_norm")
+    def forward(
+        self, x: Float[Tensor, "*batch inputs height width"], tape: Tape, name: str
+    ) -> Float[Tensor, "*batch outputs high wide"]:
+        norm = f"{name}.batch_norm"
+
+        # All three for one member before the next: a stack of feature maps leaves the cache.
+        def kernel(x: Tensor, weight: Tensor, *parts: Tensor) -> Tensor:
+            found = self.batch_norm.kernel(tape, norm, self.convolution.kernel(x, weight), *parts)
+            return found.relu_() if self.rectified else found
+
+        weight, parts = self.convolution.weight, self.batch_norm.parts(tape, norm)
+        return kernel(x, weight, *parts) if weight.ndim == 4 else apart(kernel, x, weight, *parts)

@@ -71,7 +71,7 @@ class ResidualNetwork(nn.Module):
         self.readout = Linear(CHANNELS[-1], interface.outputs)
 
     def forward(self, images: Tensor, tape: Tape = SILENT) -> Tensor:
-        x = pooled(torch.relu(self.stem(images, tape, "stem")))
+        x = pooled(self.stem(images, tape, "stem"))
         x = as_tokens(x, tape, "embedding")
         for index, stage in enumerate(self.stages):
             x = stage(x, tape, f"stages.{index}")
@@ -100,13 +100,13 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.first = NormedConvolution(inputs, outputs, side=3, stride=stride)
-        self.second = NormedConvolution(outputs, outputs, side=3)
+        self.second = NormedConvolution(outputs, outputs, side=3, rectified=False)
         changes = stride != 1 or inputs != outputs
-        self.shortcut = NormedConvolution(inputs, outputs, 1, stride) if changes else None
+        shortcut = NormedConvolution(inputs, outputs, 1, stride, rectified=False)
+        self.shortcut = shortcut if changes else None
 
     def forward(self, x: Tensor, tape: Tape, name: str) -> Tensor:
-        branch = torch.relu(self.first(x, tape, f"{name}.first"))
-        branch = self.second(branch, tape, f"{name}.second")
+        branch = self.second(self.first(x, tape, f"{name}.first"), tape, f"{name}.second")
         if self.shortcut is not None:
             x = self.shortcut(x, tape, f"{name}.shortcut")
         return torch.relu(x + branch)

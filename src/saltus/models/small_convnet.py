@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from saltus.models.base import Interface
@@ -57,5 +56,5 @@ class SmallNetwork(nn.Module):
         x = images
         for index, layer in enumerate(self.layers):
             site = f"stages.{index - 1}.block.0" if index else "embedding"
-            x = as_tokens(torch.relu(layer(x, tape, f"layers.{index}")), tape, site)
+            x = as_tokens(layer(x, tape, f"layers.{index}"), tape, site)
         return self.readout(tape("final", x.flatten(-3).unsqueeze(-2)))
