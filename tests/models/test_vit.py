@@ -1,6 +1,8 @@
 """The vision transformer: the paper's size, plain torch's numbers, and branches left out."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from saltus.errors import SaltusError
+from saltus.experiment import Experiment
 from saltus.models import SILENT, Interface, Model, Tape, group_of, initial_parameters
 from saltus.models.vit import SinePositions, VisionTransformer, cut
 from saltus.random import Draws
@@ -309,3 +312,20 @@ def test_an_image_that_does_not_fit_is_refused_in_one_line():
         VisionTransformer(patch=(5, 7)).check(PAPER)
     with pytest.raises(ValueError, match=r"^takes images; the task gives tokens$"):
         VisionTransformer().check(Interface(5, 3, 2))
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "vision-models.md"
+
+
+def test_the_page_on_vision_models_runs_and_its_yaml_is_an_experiment():
+    text = PAGE.read_text("utf-8")
+    for source in re.findall(r"```python\n(.*?)```", text, re.DOTALL):  # they assert their claims
+        exec(compile(source, PAGE.name, "exec"), {})
+    (written,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    experiment = Experiment.from_yaml(written)
+    module = experiment.model.build(experiment.task.interface)
+    shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
+    decays = [share.rule.weight_decay for share in experiment.optimizer.shares(shapes)]
+    assert decays == [0.0, 0.0, 0.0, 0.0, 0.05]
+    lines = text.split("\n")
+    assert max(len(line) for line in lines if not line.startswith("|")) <= 100
