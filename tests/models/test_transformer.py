@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch.func import functional_call, vmap
 
 from saltus.models import SILENT, Interface, initial_parameters
+from saltus.models.normalisers import Normaliser
 from saltus.models.transformer import Decoder
 from saltus.tasks.moving_window_sum import MovingWindowSum
 
@@ -17,6 +18,10 @@ settings = pytest.mark.parametrize(
         Decoder(depth=2, heads=3, width=15, attention=attention, norm=norm, activation=activation)
         for attention in ("softmax", "linear")
         for norm, activation in (("pre", "gelu-tanh"), ("post", "relu"), ("post", "gelu"))
+    ]
+    + [
+        Decoder(depth=2, heads=3, width=15, attention=attention)
+        for attention in ("learned-temperature", "norm-softmax", "qk-norm")
     ],
     ids=lambda model: f"{model.attention.kind}-{model.norm}-{model.activation}",
 )
@@ -81,7 +86,7 @@ def test_a_float32_stack_is_each_member_alone(model, length):
         torch.testing.assert_close(alone, together[k], atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("attention", ["softmax", "linear"])
+@pytest.mark.parametrize("attention", sorted(Normaliser.registry))
 @pytest.mark.parametrize("norm", ["pre", "post"])
 @pytest.mark.parametrize("length", [8, 24])
 def test_a_member_does_not_depend_on_its_neighbours_by_one_bit(attention, norm, length):
@@ -142,12 +147,22 @@ def reference(model, own, tokens):
     def attention(x, name):
         split = (*x.shape[:-1], model.heads, -1)
         q, k, v = (affine(x, f"{name}.{part}").view(split) for part in ("query", "key", "value"))
-        scores = torch.einsum("bihc,bjhc->bhij", q, k) / (model.width // model.heads) ** 0.5
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-        if model.attention.kind == "softmax":
-            weights = scores.masked_fill(future, -torch.inf).softmax(-1)
-        else:
+        kind, tau = model.attention.kind, (model.width // model.heads) ** 0.5
+        if kind == "qk-norm":
+            q, k = norm(q, f"{name}.query_norm"), norm(k, f"{name}.key_norm")
+        logits = torch.einsum("bihc,bjhc->bhij", q, k)
+        future = torch.ones(logits.shape[-2:], dtype=torch.bool).triu(1)
+        if kind == "learned-temperature":
+            tau = own[f"{name}.log_temperature"].exp()[:, None, None]
+        if kind == "norm-softmax":
+            seen = logits.masked_fill(future, torch.nan)
+            variance = (seen - seen.nanmean(-1, True)).square().nanmean(-1, True)
+            tau = variance.where(variance > 0, 1).clamp_max(tau)
+        scores = logits / tau
+        if kind == "linear":
             weights = scores.masked_fill(future, 0)
+        else:
+            weights = scores.masked_fill(future, -torch.inf).softmax(-1)
         return affine(torch.einsum("bhij,bjhc->bihc", weights, v).flatten(-2), f"{name}.output")
 
     def mlp(x, name):
