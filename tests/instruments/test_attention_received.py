@@ -196,7 +196,7 @@ def ensemble(seeds, attention="softmax", **model):
     experiment = Experiment(
         task=TwoStepImage(),
         model=VisionTransformer(
-            **{"depth": 2, "width": 16, "heads": 2, "patch": 4, "attention": attention, **model}
+            **{"depth": 1, "width": 16, "heads": 2, "patch": 4, "attention": attention, **model}
         ),
         instruments=MEASURES,
         steps=2,
@@ -212,12 +212,12 @@ def ensemble(seeds, attention="softmax", **model):
 @pytest.mark.parametrize("attention", ["softmax", "norm-softmax"])
 def test_all_measures_of_attention_on_an_ensemble_that_reads_images(attention):
     """A member is the same in any company, or the engine sees that and reads it alone."""
-    together = ensemble([4, 0, 7], attention)
+    together = ensemble([4, 0], attention)
     found = measure(together, together.experiment.instruments, 0)
     families = {name.partition("/")[0] for name in found}
     assert len(families) == len(MEASURES)
-    assert all(value.isfinite().all() and len(value) == 3 for value in found.values())
-    for row, seed in enumerate([4, 0, 7]):
+    assert all(value.isfinite().all() and len(value) == 2 for value in found.values())
+    for row, seed in enumerate([4, 0]):
         single = ensemble([seed], attention)
         with Watch() as watch:
             alone = measure(single, single.experiment.instruments, 0)

@@ -55,6 +55,7 @@ ADDING = [
     TokenAttention(tokens=(0, 3, 7)),
 ]
 FINDING_WORDS = [
+    AttentionLogits(),
     AttentionReceived(),
     AttentionShift(),
     ClassBalance(),
