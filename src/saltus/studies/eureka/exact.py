@@ -26,6 +26,7 @@ from saltus.studies.eureka.measures import EPOCH, task_of
 from saltus.studies.study import Scale
 from saltus.tasks.base import Batch
 from saltus.tasks.images import VARIANTS, TwoStepImage
+from saltus.tasks.images.order import epoch_steps, walk
 
 SEEDS = 8
 IMAGES = 4  # of a forward pass
@@ -67,6 +68,9 @@ def claims(scale: Scale) -> list[Claim]:
               "50,000 samples, all seven tasks on digits" if scale == "quick"
               else "50,000 samples of the task that was trained on, both splits",
               () if scale == "quick" else ("softmax",), data),
+        Claim(16, "The authors' sampler: a third of the images, in the same order for ever",
+              "2310.12956, the authors' code", "117 steps an epoch, 19,968 different targets",
+              "exact, with 60,000 images", (), sampler),
         Claim(17, "Temperatures at either extreme starve the gradient of the logits",
               "2310.12956, by a summary and reviews", "an argument",
               "Frobenius norm of the softmax Jacobian: largest inside 0.001 to 1,000, at the ends "
@@ -257,6 +261,25 @@ def ideal_losses(seed: int) -> dict[str, float]:
             asked = task.model_copy(update={"label_smoothing": own})
             total[what] += asked.loss(outputs, batch).sum().item() / DRAWN
     return total
+
+
+def sampler(arms: Arms) -> list[Quantity]:
+    """Claim 16: the order in which 60,000 images are walked through, two epochs of it."""
+    images, cpu = 60_000, torch.device("cpu")
+    steps = epoch_steps(images, 512)
+    first, second = (
+        torch.cat([walk(step, 512, images, cpu) for step in range(begin, begin + steps)])
+        for begin in (0, steps)
+    )
+    in_threes = first[: len(first) // 3 * 3].view(-1, 3)
+    return [
+        exact("steps of an epoch", steps, Range(117.0, 117.0)),
+        exact("different images in an epoch", len(first.unique()), Range(19_968.0, 19_968.0)),
+        exact("images that are not shown three times in a row",
+              int((in_threes != in_threes[:, :1]).sum()), Range(0.0, 0.0)),
+        exact("places at which the second epoch differs", int((first != second).sum()),
+              Range(0.0, 0.0)),
+    ]  # fmt: skip
 
 
 def drawn(task: TwoStepImage, seed: int) -> Iterator[Batch]:

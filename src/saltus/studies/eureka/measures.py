@@ -19,6 +19,7 @@ from saltus.transitions.statistics.effects import effect
 from saltus.transitions.statistics.eureka import ACCURACY, EurekaMoments, eureka_moments
 
 PerSeed = Float[ndarray, " seed"]
+PerOther = Float[ndarray, " other"]  # seeds of an arm that is compared with
 VALIDATION, TRAINING = "evaluation/accuracy", "training/accuracy"
 EPOCH = 117  # steps of 512 images at paper scale
 RESAMPLES = 10_000
@@ -133,7 +134,7 @@ def by_setting(run: Run, field: str) -> dict[float, Int[ndarray, " member"]]:
     return {float(value): np.flatnonzero(values == value) for value in np.unique(values)}
 
 
-def difference(name: str, arm: PerSeed, reference: PerSeed, accepted: Range) -> Quantity:
+def difference(name: str, arm: PerSeed, reference: PerOther, accepted: Range) -> Quantity:
     """Mean of an arm minus mean of the reference, with Welch's interval, must lie in the range."""
     apart = effect(np.asarray(reference, np.float64), np.asarray(arm, np.float64)).difference
     known = reference[np.isfinite(reference)]
@@ -142,7 +143,7 @@ def difference(name: str, arm: PerSeed, reference: PerSeed, accepted: Range) -> 
 
 
 def quotient(
-    name: str, arm: PerSeed, reference: PerSeed, accepted: Range, fewest: int = 2
+    name: str, arm: PerSeed, reference: PerOther, accepted: Range, fewest: int = 2
 ) -> Quantity:
     """Mean of an arm over mean of the reference: the interval must lie in the range.
 
