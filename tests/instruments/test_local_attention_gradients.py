@@ -11,6 +11,7 @@ from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.instruments import Reading
 from saltus.instruments.local_attention_gradients import LocalAttentionGradients, local_gradients
+from saltus.instruments.softmax_jacobian import SoftmaxJacobian, jacobian_norm
 from saltus.models import Tape, initial_parameters
 from saltus.models.base import Interface
 from saltus.models.encoder import Encoder
@@ -159,6 +160,28 @@ def test_a_member_is_the_same_in_any_company(name):
             alone = measure(Ensemble([member]), part, 0)
         differing = [key for key in alone if not alone[key][0].equal(together[key][row])]
         assert not differing or watch.ragged
+
+
+def test_the_temperature_in_force_is_each_members_own():
+    taus = [0.5, 2.0]
+    base = EXPERIMENTS["softmax"].model_dump() | {
+        "seeds": (0,),
+        "interventions": [{"kind": "temperature", "value": 1.0}],
+        "vary": {"interventions.0.value": taus},
+    }
+    made = Ensemble(Experiment.model_validate(base).members())
+    tape = made.tape(0, ["blocks.0.attention.*"])
+    made.lifted(made.parameters, made.draw("evaluation", 0, 16)["inputs"], tape)
+    found = measure(made, [LocalAttentionGradients(), SoftmaxJacobian()], 0)
+    for member, tau in enumerate(taus):
+        query, key, value, pattern = (
+            tape.values[f"blocks.0.attention.{name}"][member] for name in (*PARTS, "pattern")
+        )
+        own = local_gradients(query, key, value, tau, Softmax(), causal=True)
+        name = "local-attention-gradients/blocks.0/query/all"
+        torch.testing.assert_close(found[name][member], own.query.abs().mean())
+        through = jacobian_norm(pattern, tau).mean()
+        torch.testing.assert_close(found["softmax-jacobian/blocks.0"][member], through)
 
 
 def test_one_model_is_read_without_a_member_axis(stacked):
