@@ -184,3 +184,12 @@ def contents(path: Path) -> dict[str, bytes]:
         for file in sorted(path.rglob("*"))
         if file.is_file() and file.name not in wall_clock
     }
+
+
+def test_frozen_statistics_stay_as_they_are():
+    frozen = experiment("batch norm", interventions=[{"kind": "freeze", "groups": ["statistics"]}])
+    ensemble = Ensemble(frozen.members())
+    trajectory(ensemble, STEPS)
+    for name, value in ensemble.parameters.items():
+        if group_of(name) == "statistics":
+            torch.testing.assert_close(value, ensemble.initial[name], rtol=0, atol=0)

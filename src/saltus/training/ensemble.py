@@ -40,7 +40,7 @@ class Ensemble:
         if counted := [name for name, _ in self.module.named_buffers() if "running_" in name]:
             raise SaltusError(
                 f"model {first.model.kind}: buffer {counted[0]} changes while training, and "
-                "members would share it; allowed: saltus.models.layers.BatchNorm, which keeps "
+                "members would share it; allowed: saltus.models.batch_norm.BatchNorm, which keeps "
                 "each member's own"
             )
         shapes = {name: value.shape for name, value in self.module.named_parameters()}
@@ -190,8 +190,7 @@ class Ensemble:
             if row in self.diverged:
                 continue
             self.updates[row] += 1
-            for name, value in self.statistics.items():
-                self.parameters[name][row].copy_(value[row])
+            self._keep_statistics(row, step)
             for intervention in self.rescaling[row]:
                 own = {name: value[row] for name, value in self.gradients.items()}
                 intervention.rescale(own, self.experiment.model, step)
@@ -242,6 +241,13 @@ class Ensemble:
         optimizer = self.optimizers[setting]
         return optimizer.shares(self.layout.shapes) if isinstance(optimizer, Descent) else []
 
+    def _keep_statistics(self, row: int, step: int) -> None:
+        """A member's running statistics after this step's pass, but for what it has frozen."""
+        if self.statistics:
+            held = set(self.frozen(row, step, model=False))
+            for name in self.statistics.keys() - held:
+                self.parameters[name][row].copy_(self.statistics[name][row])
+
     def _clip(self, row: int, gradients: list[Tensor]) -> None:
         """Shorten a member's gradient, of all that moves, where it is longer than allowed."""
         optimizer = self.optimizers[row]
@@ -272,9 +278,9 @@ class Ensemble:
             return [self.layout.view(name, row) for name in self.names if name in moving]
         return [row[piece] for piece in self.layout.pieces(set(self.names) - moving)]
 
-    def frozen(self, row: int, step: int) -> tuple[str, ...]:
-        """The parameters of a member that do not move at a step."""
-        fixed = self.experiment.model.fixed
+    def frozen(self, row: int, step: int, model: bool = True) -> tuple[str, ...]:
+        """The parameters of a member that do not move at a step, the model's own fixed ones too."""
+        fixed = self.experiment.model.fixed if model else ()
         names = [name for name in self.names if matches(name, fixed)] if fixed else []
         for intervention in self.members[row].experiment.interventions:
             names += intervention.frozen(self.names, step)
