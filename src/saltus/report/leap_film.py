@@ -1,12 +1,12 @@
 """The leap, frame by frame: what a microscope kept of single seeds, made into films.
 
 Attention maps come from the model run again on every frame; embeddings are read from the frames
-themselves.
+themselves. Image models show where on single images they look (`patch_film.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,15 +20,17 @@ from saltus.instruments.attention_map import AttentionMap
 from saltus.instruments.captured import PATTERNS
 from saltus.instruments.embedding_geometry import tokens_of
 from saltus.instruments.principal_components import principal
+from saltus.models.base import Interface
 from saltus.models.sites import Tape
 from saltus.report import style
 from saltus.report.attention import PREFIX, needed_keys, spread
 from saltus.report.clock import clock_of
 from saltus.report.compose import curve
 from saltus.report.figure import Panel
-from saltus.report.films.record import Cloud, Film, Maps, Take, film
+from saltus.report.films.record import Cloud, Film, Maps, Take, film, names
 from saltus.report.gather import groups_of
 from saltus.report.names import unit_of
+from saltus.report.patch_film import NOTE, OUTLINED, POOL, Develop, patch_maps
 from saltus.report.scatters.record import Scatters, scatter, scatters
 from saltus.report.text import count
 from saltus.runs import Run
@@ -41,35 +43,42 @@ BUDGET = 2_000_000  # values of all maps of a page; with larger ones it has fewe
 WORK = 1e12  # multiplications of all frames of a seed: more become fewer frames
 AROUND = 0.25  # of the film's length: the loss is shown before and after it
 
-Frames = Mapping[str, tuple[ndarray, ndarray]]  # name → steps [frame], values [frame, *shape]
-Develop = Callable[[Run, int, Sequence[AttentionMap], list[int]], Frames]
-
 
 def leap_film(run: Run, develop: Develop = frames_read, budget: int = BUDGET) -> Film | None:
-    """A film of the first seeds of which the run has frames; None where it has none.
+    """A film of the first seeds of which the run has frames; None where it has none, or where the
+    model has neither attention nor embeddings to show.
 
     `develop` reads instruments on the frames of a member, as `training.film` does. Raises
     SaltusError where the experiment cannot be rebuilt or a frame is not what was written.
     """
-    names = _seed_names(run)
-    kept = {member: steps for member in names if (steps := run.frames(member))}
+    known = _seed_names(run)
+    kept = {member: steps for member in known if (steps := run.frames(member))}
     if not kept:
         return None
     experiment = Experiment.from_yaml(run.experiment_yaml)
     takes: list[Take] = []
     for member, steps in list(kept.items())[:SEEDS]:
         chosen = [steps[place] for place in spread(len(steps), frames_wanted(experiment))]
-        made = take_of(run, experiment, member, names[member], chosen, develop)
+        made = take_of(run, experiment, member, known[member], chosen, develop)
+        if not made.tracks:
+            return None
         takes.append(made)
         size = sum(track.values.size for track in made.tracks if isinstance(track, Maps))
         if (len(takes) + 1) * size > budget:
             break
-    told = f"The microscope kept frames of {len(kept)} of {count(len(names), 'seed')}"
+    told = f"The microscope kept frames of {len(kept)} of {count(len(known), 'seed')}"
     less = "; shown: the first that fit into a page" if len(takes) < len(kept) else ""
     most = max(map(len, kept.values()))
     thinned = f" At most {len(takes[0].steps)} of up to {most} frames, evenly spread."
     few = thinned if most > len(takes[0].steps) else ""
-    return film(TITLE, takes, _NOTE, f"{told}{less}.{few}")
+    kept_of = f"{told}{less}.{few}"
+    if experiment.task.interface.takes != "images":
+        return film(TITLE, takes, _NOTE, kept_of)
+    tracks = [track for track in takes[0].tracks if isinstance(track, Maps)]
+    outlined = [OUTLINED] if any(track.outlined is not None for track in tracks) else []
+    who = f"Frames of {names(takes)}: single models, without a band."
+    said = [who, NOTE, *outlined, "Loss: of the same seed alone.", kept_of]
+    return Film(TITLE, tuple(takes), " ".join(said))
 
 
 _NOTE = (
@@ -82,36 +91,53 @@ def frames_wanted(experiment: Experiment) -> int:
     """As many as a page takes; fewer where each costs much work."""
     interface = experiment.task.interface
     weights = sum(each.numel() for each in experiment.model.build(interface).parameters())
-    one = weights * interface.positions * experiment.evaluation_batch
+    if interface.takes == "images":
+        one = weights * (tokens_attended(experiment) or 1) * POOL
+    else:
+        one = weights * interface.positions * experiment.evaluation_batch
     return int(np.clip(WORK / one, FEWEST, MOST))
 
 
-def has_patterns(experiment: Experiment) -> bool:
-    """Whether the model attends, and names its patterns."""
+def tokens_attended(experiment: Experiment) -> int | None:
+    """How many tokens the model's attention runs over; None where it names no patterns."""
     interface, tape = experiment.task.interface, Tape(PATTERNS)
     with torch.no_grad():
-        experiment.model.build(interface)(
-            torch.zeros(1, interface.positions, dtype=torch.long), tape
-        )
-    return bool(tape.values)
+        experiment.model.build(interface)(nothing(interface), tape)
+    return next((pattern.shape[-1] for pattern in tape.values.values()), None)
+
+
+def nothing(interface: Interface) -> Tensor:
+    """One input of zeros."""
+    if interface.image is not None:
+        return torch.zeros(1, *interface.image)
+    if interface.features:
+        return torch.zeros(1, interface.positions, interface.features)
+    return torch.zeros(1, interface.positions, dtype=torch.long)
 
 
 def take_of(
     run: Run, experiment: Experiment, member: int, name: str, steps: list[int], develop: Develop
 ) -> Take:
     """One seed: its attention maps, its embeddings, and its loss around them."""
-    found = develop(run, member, [AttentionMap()], steps) if has_patterns(experiment) else {}
-    maps = [
+    tokens, takes = tokens_attended(experiment), experiment.task.interface.takes
+    tracks: list[Maps | Cloud] = []
+    if tokens is not None and takes == "images":
+        tracks += patch_maps(run, experiment, member, name, steps, tokens, develop)
+    elif tokens is not None:
+        tracks += mean_maps(run, member, name, steps, develop)
+    if takes != "images":
+        tracks += embeddings(run, experiment, member, name, steps)
+    return Take(name, tuple(tracks), loss_around(run, member, name, steps), clock_of(run))
+
+
+def mean_maps(run: Run, member: int, name: str, steps: list[int], develop: Develop) -> list[Maps]:
+    """Each layer's attention, averaged over the evaluation batch."""
+    found = develop(run, member, [AttentionMap()], steps)
+    return [
         Maps(name, layer, np.asarray(at, dtype=np.int64), np.asarray(values, dtype=np.float64),
              needed_keys(run, layer, values.shape[-2:]))
         for key, (at, values) in found.items() if (layer := key.removeprefix(PREFIX)) != key
     ]  # fmt: skip
-    return Take(
-        name,
-        (*maps, *embeddings(run, experiment, member, name, steps)),
-        loss_around(run, member, name, steps),
-        clock_of(run),
-    )
 
 
 def embeddings(
