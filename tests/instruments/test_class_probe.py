@@ -1,6 +1,8 @@
 """Class probes: the same training one by one, what can be read, members that do not mix."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +28,7 @@ from saltus.training.readings import measure
 from tiny_checkpoints import same_bits
 
 RECIPE = Recipe(hidden=0, steps=11, batch=16, learning_rate=0.02, label_smoothing=0.1, seed=3)
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "probes.md"
 SMALL = {"train": 256, "test": 256, "steps": 60, "batch": 32}
 ANSWERS = {"sign": 2, "same": 2, "largest": 3}
 
@@ -364,3 +367,13 @@ def test_fields_say_what_they_allow(field, value):
 def test_it_is_data():
     assert Instrument.parse(PART.model_dump()) == PART
     assert Instrument.parse("class-probe") == ClassProbe()
+
+
+def test_the_page_runs_and_fits_the_width_of_the_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = PAGE.read_text("utf-8")
+    namespace: dict = {"__name__": "__main__"}
+    for source in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(source, "probes.md", "exec"), namespace)
+    assert all(f"`{name}`" in text for name in set(ClassProbe.model_fields) - {"kind", "cadence"})
+    assert max(len(line) for line in text.split("\n") if not line.startswith("|")) <= 100

@@ -47,8 +47,7 @@ class SampleProbe(Instrument):
     subtracts each feature's mean and divides by its standard deviation, `whole` subtracts the means
     and divides all features of a probe by one number, so that their mean variance is 1, `none`
     leaves them as they are. What a linear map can tell is the same with all three; what AdamW finds
-    in so many steps is not, for the states of an untrained model are some 100 times smaller than
-    those of a trained one.
+    in so many steps is not, for its steps are as large for small features as for large ones.
     """
 
     stacked: ClassVar[bool] = True
@@ -64,7 +63,7 @@ class SampleProbe(Instrument):
     batch: int = Field(default=64, ge=1, description="samples per step")
     learning_rate: float = Field(default=1e-2, gt=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    scaling: Scaling = "whole"
+    scaling: Scaling = "feature"
     seed: int = Field(default=0, ge=0, description="of the samples and the order they are shown in")
     cadence: AnyCadence = Cadence(at=())  # trains many probes: at the first and last step
 
