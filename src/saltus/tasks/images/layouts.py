@@ -64,7 +64,7 @@ class Layout(Record):
     `walked` is the cell, at home, that the authors' sampler walks through in order.
     """
 
-    cells: tuple[Cell, Cell, Cell, Cell]
+    cells: tuple[Cell, ...] = Field(min_length=len(CELLS), max_length=len(CELLS))
     rule: Rule = Rule()
     one: Answer = Answer(cell=1)
     zero: Answer = Answer(cell=2)
@@ -78,7 +78,7 @@ class Layout(Record):
             cell = self.cells[answer.cell]
             if cell.role != "target":
                 raise FieldProblem(
-                    f"{name}.cell", f"cell {answer.cell} is a {cell.role}: allowed: a target"
+                    f"{name}.cell", f"cell {answer.cell} has the role {cell.role}: allowed: target"
                 )
             if answer.names == "colour" and len(cell.colours) == 1:
                 raise FieldProblem(f"{name}.names", "a target of one colour has none to be named")
@@ -88,7 +88,7 @@ class Layout(Record):
             raise FieldProblem("zero", "the same answer as `one` leaves nothing to decide")
         if self.walked is not None and self.cells[self.walked].role in ("blank", "indicator"):
             role = self.cells[self.walked].role
-            raise FieldProblem("walked", f"cell {self.walked} is a {role}: allowed: a target")
+            raise FieldProblem("walked", f"cell {self.walked} has the role {role}: allowed: target")
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import median
-from time import perf_counter
+from time import process_time
 
 import torch
 
@@ -14,14 +14,14 @@ BATCHES = (128, 512, 2000)
 
 
 def images_per_second(task: TwoStepImage, batch: int, seconds: float = 1.0) -> float:
-    """Images per second of `task.sample` in the median step of so many seconds, drawing included
-    and reading the files left out."""
+    """Images per second of processor time of `task.sample`, drawing included and reading the files
+    left out: the median step of so many seconds."""
     task.sample(Draws(0, "data"), batch)
     times: list[float] = []
     while sum(times) < seconds or len(times) < 3:
-        start = perf_counter()
+        start = process_time()
         task.sample(Draws(0, "data", len(times) + 1), batch)
-        times.append(perf_counter() - start)
+        times.append(process_time() - start)
     return batch / median(times)
 
 

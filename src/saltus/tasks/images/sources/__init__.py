@@ -15,11 +15,11 @@ from typing import Literal
 
 from saltus.tasks.images.layouts import Images
 from saltus.tasks.images.sources.base import Pictures, Split
-from saltus.tasks.images.sources.cifar import cifar
+from saltus.tasks.images.sources.cifar import read_cifar
 from saltus.tasks.images.sources.digits import handwritten_digits
-from saltus.tasks.images.sources.glyphs import glyphs
-from saltus.tasks.images.sources.mnist import five_thousand_digits, mnist
-from saltus.tasks.images.sources.textures import textures
+from saltus.tasks.images.sources.glyphs import drawn_glyphs
+from saltus.tasks.images.sources.mnist import five_thousand_digits, read_mnist
+from saltus.tasks.images.sources.textures import drawn_textures
 
 Source = Literal["digits", "mnist-fashion", "mnist-5k-fashion"]
 # Of a cell, in pixels.
@@ -31,14 +31,14 @@ def pictures(source: Source, folder: str | None, split: Split, images: Images) -
     """The images that a source has for a word of the layouts' language, kept once read."""
     if source == "digits":
         if images == "objects":
-            return textures(split)
-        return glyphs(split) if images == "others" else handwritten_digits(split)
+            return drawn_textures(split)
+        return drawn_glyphs(split) if images == "others" else handwritten_digits(split)
     if images == "objects":
-        return cifar(split, folder, SIDES[source])
+        return read_cifar(split, folder, SIDES[source])
     if images == "digits":
         few = source == "mnist-5k-fashion"
-        return five_thousand_digits(split) if few else mnist("MNIST", split, folder)
-    return mnist("FashionMNIST", split, folder)
+        return five_thousand_digits(split) if few else read_mnist("MNIST", split, folder)
+    return read_mnist("FashionMNIST", split, folder)
 
 
 __all__ = ["SIDES", "Pictures", "Source", "Split", "pictures"]

@@ -18,7 +18,7 @@ FILES: dict[Split, tuple[str, ...]] = {
 BINARY = "cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html"
 
 
-def cifar(split: Split, folder: str | None, side: int) -> Pictures:
+def read_cifar(split: Split, folder: str | None, side: int) -> Pictures:
     """50,000 or 10,000 colour images, 32 x 32 made `side` x `side` (bilinear, smoothed as it
     shrinks, rounded to bytes).
 

@@ -19,7 +19,7 @@ SIGNS = """
 """  # plus, cross, T, L, comb, lozenge, arch, hourglass, corners, fence
 
 
-def glyphs(split: Split) -> Pictures:
+def drawn_glyphs(split: Split) -> Pictures:
     """Signs of 6 x 6 pixels somewhere in 8 x 8, of random brightness and with noise: a choice of
     the project (section 3.4 of our spec)."""
     count = COUNTS[split]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import torch
 from jaxtyping import UInt8
@@ -29,14 +29,14 @@ def read_idx(path: Path, dimensions: int) -> UInt8[Tensor, "..."]:
         with path.open("rb") as file:
             zipped = file.read(2) == GZIP
         # gzip gives bytes as a file does, and checks their sum where they end.
-        with cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb") as file:
+        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
             return _numbers(path, file, dimensions)
     except (OSError, EOFError, zlib.error) as error:
         cause = getattr(error, "strerror", None) or error
         raise SaltusError(f"{path}: cannot be read: {cause}") from None
 
 
-def _numbers(path: Path, file: BinaryIO, dimensions: int) -> Tensor:
+def _numbers(path: Path, file: BufferedIOBase, dimensions: int) -> Tensor:
     magic, wanted = file.read(4), bytes([0, 0, BYTES, dimensions])
     if magic != wanted:
         raise SaltusError(

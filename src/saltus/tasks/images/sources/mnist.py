@@ -25,7 +25,7 @@ WAYS: dict[Set, str] = {
 }
 
 
-def mnist(name: Set, split: Split, folder: str | None) -> Pictures:
+def read_mnist(name: Set, split: Split, folder: str | None) -> Pictures:
     """60,000 images for training or 10,000 for validation, 28 x 28.
 
     Files are looked for in FOLDER/MNIST/raw (as torchvision leaves them) and FOLDER/mnist (as

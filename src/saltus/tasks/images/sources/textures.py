@@ -11,7 +11,7 @@ STRIPES, CHECKERS = 1, 2  # CIFAR-10's numbers of the cars and birds whose place
 COUNTS: dict[Split, int] = {"train": 1000, "validation": 250}  # of each class
 
 
-def textures(split: Split, side: int = 8) -> Pictures:
+def drawn_textures(split: Split, side: int = 8) -> Pictures:
     """Stripes and checkers two pixels wide, of random phase, direction, brightness and noise: a
     choice of the project (section 3.4 of our spec)."""
     each = COUNTS[split]
