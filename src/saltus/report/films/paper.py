@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SIDE = 1.35  # inches of one frame
 CAPTION = 17.7  # characters that fit into an inch
 FINE = 24  # cells of a side; beyond, the outlines are thinner
+COARSE = 4  # up to here they are thicker than the frame, which they would be taken for
 
 
 def draw_strip(strip: Strip) -> Drawing:
@@ -99,7 +100,7 @@ def outline(axes: Axes, cells: np.ndarray) -> None:
     from matplotlib.patches import Rectangle
 
     boxes = [Rectangle((column - 0.5, row - 0.5), 1, 1) for row, column in np.argwhere(cells)]
-    width = 0.5 if len(cells) <= FINE else 0.3
+    width = 1.4 if len(cells) <= COARSE else 0.5 if len(cells) <= FINE else 0.3
     axes.add_collection(
         PatchCollection(boxes, facecolor="none", edgecolor=style.INK, linewidth=width, alpha=0.55)
     )
