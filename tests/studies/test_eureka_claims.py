@@ -62,7 +62,7 @@ class MadeRun(Run):
             "loss/train": loss,
             "qkv-gradients/blocks.0/query-to-value": q + 0.01 * off + 0 * loss,
             "qkv-gradients/blocks.0/key-to-value": 3 * q + 0.01 * off + 0 * loss,
-            "class-probe/blocks.1.attention.output/z/class/accuracy":
+            "class-probe/blocks.1.residual.post/z/class/accuracy":
                 np.where(after, 0.97, 0.53) + 0.004 * off,
         }  # fmt: skip
 
@@ -158,7 +158,7 @@ def earlier(values):
     return np.roll(values, -10, axis=1)
 
 
-PROBE = "class-probe/blocks.1.attention.output/z/class/accuracy"
+PROBE = "class-probe/blocks.1.residual.post/z/class/accuracy"
 QUERY, KEY = (f"qkv-gradients/blocks.0/{part}-to-value" for part in ("query", "key"))
 # Readings that are changed in one arm, at both scales.
 CHANGED = [
