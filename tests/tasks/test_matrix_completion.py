@@ -67,7 +67,7 @@ def test_matrices_have_their_rank_and_tokens_say_what_is_seen(sizes, seed):
 
 
 def test_the_papers_vocabulary():
-    assert PAPER.interface == (2002, 49, 1)
+    assert PAPER.interface[:3] == (2002, 49, 1)
     assert PAPER.encode(torch.tensor([-10.0, -0.01, 0.0, 1.5, 10.0])).tolist() == [
         1,
         1000,

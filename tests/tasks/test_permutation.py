@@ -36,7 +36,7 @@ def test_answers_are_those_of_a_plain_loop(length, alphabet, compositions, seed)
 def test_the_papers_sizes():
     """33 ids and 50 tokens; the prompt ends with the second 0."""
     task = Permutation()
-    assert task.interface == (33, 49, 33)
+    assert task.interface[:3] == (33, 49, 33)
     assert (task.prompt_length, task.answer_length) == (34, 16)
     assert task.state_groups() == (tuple(range(33, 49)),)
 

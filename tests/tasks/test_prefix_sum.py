@@ -57,7 +57,7 @@ def test_the_oracle_set_determines_the_answers_and_none_of_it_is_idle(ambiguous)
 def test_the_papers_sizes_and_oracle_set():
     """18 ids, 33 tokens; (0,0); (i,i), (i,i+16), rows counted from the separator on."""
     task = PrefixSum()
-    assert task.interface == (18, 32, 18)
+    assert task.interface[:3] == (18, 32, 18)
     found = {tuple(pair) for pair in task.attended()[16:].nonzero().tolist()}
     assert found == {(0, 0)} | {(i, key) for i in range(1, 16) for key in (i, i + 16)}
     assert not task.attended()[:16].any()

@@ -36,7 +36,7 @@ def test_an_answer_worked_by_hand():
 def test_the_papers_sizes_and_pairs(blocks, pairs):
     """18 ids, 33 tokens; pairs inside a block, without its first answer."""
     task = Repeat(blocks=blocks)
-    assert task.interface == (18, 32, 18)
+    assert task.interface[:3] == (18, 32, 18)
     groups = task.state_groups()
     assert sum(len(group) * (len(group) - 1) // 2 for group in groups) == pairs
     size = 16 // blocks
