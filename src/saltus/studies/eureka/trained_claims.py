@@ -304,11 +304,14 @@ def _stand_ins(arms: Arms) -> list[Quantity]:
     leapt = _plateau_and_leap(softmax, half["softmax"])
     better = min(REMEDIES, key=lambda name: float(half[name].times.mean()))
     enough = half["softmax"].count >= 3
+    late = half["softmax"].times
+    if half[better].leaps == half["softmax"].leaps == 0:  # nothing to compare
+        late = late * np.nan
     return [
         exact("softmax: seeds with a plateau and a leap", leapt if enough else np.nan,
               Range(low=1.0)),
         quotient(f"{REMEDIES[better]}: step half way over softmax's, censored means",
-                 half[better].times, half["softmax"].times, Range(high=1.0)),
+                 half[better].times, late, Range(high=1.0)),
     ]  # fmt: skip
 
 
@@ -330,10 +333,15 @@ def _plateau_and_leap(run: Run, half: Times) -> int:
 
 
 def _probed(run: Run) -> list[Quantity]:
-    """The last reading on the plateau, and the last after it, of the seeds that were read there."""
+    """The last reading on the plateau, and the last after it, of the seeds that were read there.
+
+    Of the residual stream, or of the attention's output where that alone was probed.
+    """
     model = Experiment.of(run.experiment, str(run.path)).model
     assert isinstance(model, VisionTransformer)
-    series = f"class-probe/blocks.{model.depth - 1}.residual.post/z/class/accuracy"
+    sites = [f"class-probe/blocks.{model.depth - 1}.{site}/z/class/accuracy"
+             for site in ("residual.post", "attention.output")]  # fmt: skip
+    series = next((name for name in sites if name in run.names()), sites[0])
     before = last_in(run, series, waiting(run))
     after = last_in(run, series, [Window(step, np.inf) for step in moments(run).step])
     return [
