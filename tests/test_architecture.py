@@ -16,8 +16,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 LONGEST_FILE = 400
 OPTIONAL = {
-    "cvxpy", "duckdb", "lifelines", "matplotlib", "plotly", "pyarrow", "rich", "ruptures", "scipy",
-    "sklearn", "transformers", "typer",
+    "cvxpy", "duckdb", "lifelines", "matplotlib", "mlxtend", "plotly", "pyarrow", "rich",
+    "ruptures", "scipy", "sklearn", "tokenizers", "torchvision", "transformers", "typer",
 }  # fmt: skip
 
 

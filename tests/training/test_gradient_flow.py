@@ -109,6 +109,12 @@ def test_settings_that_make_no_sense_are_refused_in_one_line(flow, problem):
     [
         ({"examples": None}, f"optimizer (gradient-flow): {ONE_SET}"),
         ({"examples": 32}, f"optimizer (gradient-flow): {ONE_SET}"),
+        ({"interventions": ["heat-treatment"]},
+         "optimizer (gradient-flow): interventions.0 (heat-treatment) changes what every step "
+         "follows; the flow has one velocity, the gradient's"),
+        ({"interventions": [{"kind": "gradient-rescaling", "mode": "mean"}]},
+         "optimizer (gradient-flow): interventions.0 (gradient-rescaling) changes what every step "
+         "follows; the flow has one velocity, the gradient's"),
         ({"interventions": [FROZEN, FROZEN | {"start": 3}]},
          "optimizer (gradient-flow): interventions.1 (freeze) starts at step 3; "
          "the flow has one velocity: allowed: 0"),

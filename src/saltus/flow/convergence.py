@@ -106,13 +106,16 @@ def refined(experiment: Experiment, factor: int) -> Experiment:
             "optimizer.schedule: inverse-sqrt without warmup is no function of the share of "
             "training, so its steps cannot be refined; allowed: warmup 1 or more"
         )
-    return experiment.override(
-        {
-            "steps": experiment.steps * factor,
-            "optimizer.learning_rate": optimizer.learning_rate / factor,
-            "optimizer.schedule.warmup": schedule.warmup * factor,
-        }
-    )
+    changes = {
+        "steps": experiment.steps * factor,
+        "optimizer.learning_rate": optimizer.learning_rate / factor,
+        "optimizer.schedule.warmup": schedule.warmup * factor,
+    }
+    if schedule.until is not None:
+        changes["optimizer.schedule.until"] = schedule.until * factor
+    if schedule.shape == "epoch-cosine":
+        changes["optimizer.schedule.epoch"] = schedule.epoch * factor
+    return experiment.override(changes)
 
 
 def _slope(rates: Float[np.ndarray, " size"], errors: Float[np.ndarray, " size"]) -> float:

@@ -49,8 +49,13 @@ class Intervention(Part):
         them. Instruments have read them before."""
 
     @property
-    def rescales(self) -> bool:
+    def changes_gradients(self) -> bool:
         return type(self).rescale is not Intervention.rescale
+
+    @property
+    def changes_by_step(self) -> bool:
+        """Whether `edit` follows a schedule, so that no two steps have the same loss."""
+        return False
 
     def check(self, task: Task) -> None:
         """Raise ValueError where the task cannot carry this intervention."""

@@ -44,6 +44,10 @@ class HeatTreatment(Intervention):
         start = torch.tensor(self.start, dtype=torch.float64)
         return last + (start - last) * self.fall(torch.arange(steps), torch.tensor(steps))
 
+    @property
+    def changes_by_step(self) -> bool:
+        return True
+
     def sites(self) -> tuple[str, ...]:
         return (TEMPERATURE,)
 

@@ -70,7 +70,7 @@ class Ensemble:
         self.leaves = [view.requires_grad_() for view in self.parameters.values()]
         self.statistics: dict[str, Tensor] = {}  # of the last training pass, [members, ...]
         self.rescaling = [
-            [part for part in member.experiment.interventions if part.rescales]
+            [part for part in member.experiment.interventions if part.changes_gradients]
             for member in members
         ]
         self.knobs = [self._stack_knobs(index) for index in range(len(first.interventions))]

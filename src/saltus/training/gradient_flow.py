@@ -71,6 +71,11 @@ class GradientFlow(Optimizer):
         if self.at and len(self.at) != experiment.steps:
             raise ValueError(f"at has {len(self.at)} moments, steps is {experiment.steps}")
         for index, part in enumerate(experiment.interventions):
+            if part.changes_gradients or part.changes_by_step:
+                raise ValueError(
+                    f"interventions.{index} ({part.kind}) changes what every step follows; the "
+                    "flow has one velocity, the gradient's"
+                )
             if getattr(part, "start", 0):
                 raise ValueError(
                     f"interventions.{index} ({part.kind}) starts at step {part.start}; "
