@@ -16,11 +16,13 @@ from saltus.models import Tape, initial_parameters
 from saltus.models.base import Interface
 from saltus.models.encoder import Encoder
 from saltus.models.normalisers import Softmax
+from saltus.models.one_layer_attention import OneLayerAttention
 from saltus.models.transformer import Decoder
 from saltus.models.vit import VisionTransformer
 from saltus.random import Draws
 from saltus.tasks import Task
 from saltus.tasks.moving_window_sum import MovingWindowSum
+from saltus.tasks.word_cooccurrence import WordCooccurrence
 from saltus.training.ensemble import Ensemble
 from saltus.training.isolation import Watch
 from saltus.training.readings import measure
@@ -97,6 +99,34 @@ def test_it_is_the_gradient_through_the_model(family, name):
                 torch.testing.assert_close(found[f"{own}/{role}"], sum(chosen).mean() / 3)
     ends = 2 if family is VisionTransformer else 1
     assert len(found) == 2 * 3 * ends * 2
+
+
+@pytest.mark.parametrize("name", [name for name in NORMALISERS if name != "qk-norm"])
+def test_it_is_the_gradient_through_the_one_layer_model(name):
+    task = WordCooccurrence(length=4, vocabulary=23)
+    batch = dict(task.sample(Draws(0, "mine"), 3))
+    model = OneLayerAttention(width=8, neurons=4, kappa=6.0, attention=NORMALISERS[name])
+    module = model.build(task.interface).double()
+    own = {
+        name: value.requires_grad_()
+        for name, value in initial_parameters(model, module, 0, dtype=torch.float64).items()
+    }
+    tape = Tape(capture=["*"])
+    functional_call(module, own, (batch["inputs"], tape))
+    reading = Reading(task=task, parameters=own, model=model, batch=batch, sites=tape.values)
+    with torch.no_grad():
+        found = LocalAttentionGradients().read(reading)
+    site = "blocks.0.attention"
+    leaves = [tape.values[f"{site}.{part}"] for part in PARTS]
+    gradients = torch.autograd.grad(tape.values[f"{site}.heads"].sum(), leaves)
+    for part, gradient in zip(PARTS, gradients, strict=True):
+        size = found[f"local-attention-gradients/blocks.0/{part}/all.heads"]
+        torch.testing.assert_close(size, gradient.abs().mean((0, 2, 3)))
+    module.load_state_dict({name: value.detach() for name, value in own.items()})
+    again = saltus.read(module, [LocalAttentionGradients()], task, batch, model=model)
+    assert again.keys() == found.keys()
+    for key, value in found.items():
+        torch.testing.assert_close(again[key], value)
 
 
 def test_closed_forms_of_softmax():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
@@ -17,7 +19,9 @@ from saltus.instruments.gradient_norms import GradientNorms
 from saltus.instruments.grid_attention import GridAttention
 from saltus.instruments.head_ablation import HeadAblation
 from saltus.instruments.linear_probe import LinearProbe
+from saltus.instruments.local_attention_gradients import LocalAttentionGradients, local_gradients
 from saltus.instruments.norms import Norms
+from saltus.instruments.softmax_jacobian import SoftmaxJacobian, norm_softmax_jacobian
 from saltus.models import Tape
 from saltus.models.base import initial_parameters
 from saltus.models.edits import ablations
@@ -58,6 +62,43 @@ def test_a_module_with_sites_gives_everything_on_a_batch() -> None:
     loss = task.loss(module(batch["inputs"]), batch).mean()
     torch.testing.assert_close(values["evaluation/loss"], loss.detach())
     assert values["entropy/blocks.0"].shape == (2,)
+
+
+def test_the_record_tells_how_attention_is_made() -> None:
+    module, task, batch = decoder(attention={"kind": "norm-softmax"})
+    record = Decoder(width=8, heads=2, attention={"kind": "norm-softmax"})
+    parts = [SoftmaxJacobian(), LocalAttentionGradients()]
+    found = saltus.read(module, parts, task, batch, model=record)
+    tape = Tape(["blocks.0.attention.*"])
+    module(batch["inputs"], tape)
+    sites = {name.rsplit(".", 1)[1]: value for name, value in tape.values.items()}
+    own = (sites[name] for name in ("query", "key", "value", "temperature"))
+    sizes = local_gradients(*own, record.attention, causal=True)
+    for part, gradient in sizes._asdict().items():
+        name = f"local-attention-gradients/blocks.0/{part}/all"
+        torch.testing.assert_close(found[name], gradient.abs().mean())
+    visible = torch.ones(sites["logits"].shape[-2:], dtype=torch.bool).tril()
+    exact = norm_softmax_jacobian(
+        sites["pattern"], sites["logits"], sites["temperature"], visible, variance=True
+    ).exact
+    torch.testing.assert_close(found["softmax-jacobian/blocks.0"], exact.mean().detach())
+    # Another record, another claim about the same module.
+    plain = saltus.read(module, parts, task, batch, model=Decoder(width=8, heads=2))
+    assert plain["softmax-jacobian/blocks.0"] != found["softmax-jacobian/blocks.0"]
+    assert found.keys() == plain.keys()
+
+
+def test_only_a_record_is_a_model() -> None:
+    module, task, batch = decoder()
+    with pytest.raises(SaltusError, match="softmax-jacobian: a module of your own"):
+        saltus.read(module, [SoftmaxJacobian()], task, batch)
+    unchecked = inspect.unwrap(saltus.read)  # while testing, annotations would refuse it first
+    with pytest.raises(SaltusError) as caught:
+        unchecked(module, [SoftmaxJacobian()], task, batch, model=module)
+    assert str(caught.value) == (
+        "model: Transformer is no record of a model; allowed: one of saltus.models such as "
+        "VisionTransformer(...), which says how the module was built"
+    )
 
 
 def test_what_is_missing_is_named() -> None:

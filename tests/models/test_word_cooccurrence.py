@@ -26,6 +26,7 @@ LAWS = [
     {"initialisation": "uniform-fan-in"},
     {"initialisation": "normal-fan-in"},
 ]
+TABLES = (products.QUERY, products.KEY, products.VALUE)
 outputs_of = pytest.mark.parametrize("outputs", [1, 3])
 
 
@@ -89,6 +90,9 @@ def test_explicit_sites_give_what_the_cheap_path_gives(outputs):
     module, stacked, tokens = prepared(outputs)
     cheap = functional_call(module, stacked, (tokens,))
     sites = {
+        "blocks.0.attention.query": (3, 2, 1, 5, 6),
+        "blocks.0.attention.key": (3, 2, 1, 5, 6),
+        "blocks.0.attention.value": (3, 2, 1, 5, 6),
         "blocks.0.attention.temperature": (3, 1, 1, 1, 1),
         "blocks.0.attention.logits": (3, 2, 1, 5, 5),
         "blocks.0.attention.scores": (3, 2, 1, 5, 5),
@@ -107,6 +111,9 @@ def test_explicit_sites_give_what_the_cheap_path_gives(outputs):
     functional_call(module, own, (tokens[0], single))
     for name, value in single.values.items():
         torch.testing.assert_close(value, tape.values[name][0])
+    for part, table in zip(("query", "key", "value"), TABLES, strict=True):
+        own_rows = torch.stack([m[t] for m, t in zip(stacked[table], tokens, strict=True)])
+        assert tape.values[f"blocks.0.attention.{part}"].squeeze(-3).equal(own_rows)
     scores = products.scores(stacked)
     key, query = tokens[..., None, :], tokens[..., :, None]
     gathered = torch.stack([m[k, q] for m, k, q in zip(scores, key, query, strict=True)])
@@ -128,9 +135,12 @@ def test_edits_act_at_every_site():
 
     mean = per_key.mean(-1, keepdim=True).expand_as(per_key)
     torch.testing.assert_close(run("*.scores", torch.zeros_like), mean)
+    torch.testing.assert_close(run("*.query", torch.zeros_like), mean)
+    torch.testing.assert_close(run("*.key", torch.zeros_like), mean)
     torch.testing.assert_close(run("*.pattern", lambda p: torch.full_like(p, 0.2)), mean)
     plain_outputs = functional_call(module, stacked, (tokens,))[..., 0]
     torch.testing.assert_close(run("*.heads", lambda h: 2 * h), 2 * plain_outputs)
+    torch.testing.assert_close(run("*.value", lambda v: 2 * v), 2 * plain_outputs)
     assert not run("final", torch.zeros_like).any()
     hidden = run("final", torch.ones_like)
     signs = stacked[products.READOUT].sum((-2, -1))

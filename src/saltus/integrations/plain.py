@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from saltus.errors import SaltusError
 from saltus.instruments.base import Instrument, Needs, Pass, Passes, Reading
+from saltus.models.base import Model
 from saltus.models.sites import Edit, Tape
 from saltus.tasks.base import Batch, Task
 
@@ -24,6 +25,7 @@ def read(
     task: Task | None = None,
     batch: Batch | None = None,
     donor: Mapping[str, Tensor] | None = None,
+    model: Model | None = None,
 ) -> dict[str, Tensor]:
     """What the instruments say of a module as it stands; call it after `backward()`.
 
@@ -31,9 +33,17 @@ def read(
     Others also need a task and one of its batches [batch, ...], the whole of which they read;
     those on parameters and tasks alone (`embedding-geometry`) need no batch, and those that look at
     sites or change them need a module whose forward takes a tape, as all of Saltus's do. `donor`
-    holds the parameters of another checkpoint, by the module's names. Nothing of the module is
-    changed. Raises SaltusError where an instrument needs what was not given.
+    holds the parameters of another checkpoint, by the module's names; `model` is the record that
+    the module was built from, or says the same of it: instruments that must know how weights are
+    made of logits (`softmax-jacobian`, `local-attention-gradients`) or what the architecture
+    conserves read it there. Nothing of the module is changed. Raises SaltusError where an
+    instrument needs what was not given, or `model` is no record.
     """
+    if not (model is None or isinstance(model, Model)):
+        raise SaltusError(
+            f"model: {type(model).__name__} is no record of a model; allowed: one of saltus.models "
+            "such as VisionTransformer(...), which says how the module was built"
+        )
     results: dict[str, Tensor] = {}
     parameters = {name: value.detach() for name, value in module.named_parameters()}
     gradients = {
@@ -53,6 +63,7 @@ def read(
         reading = Reading(
             task=task or NO_TASK,
             parameters=parameters,
+            model=model,
             gradients=gradients,
             batch=batch or {},
             donor=donor or {},

@@ -107,10 +107,11 @@ class OneLayer(nn.Module):
 
     W_Q, W_K and W_V are stored token-major, [vocabulary, width]: the paper's column of a token is
     a row here. `blocks.0.mlp.weight` [neurons, width] is W, `readout.weight` [outputs, neurons]
-    is a. Sites: `blocks.0.attention.temperature`, `.logits`, `.scores`, `.pattern`
-    [..., head = 1, query, key] as in `Attention`, `.heads` [..., 1, position, width] and `final`
-    [..., position, neurons], what the readout reads. The last two are formed only where they are
-    wanted: all that the outputs need of a token is one number per output, G = W_V^T W^T a.
+    is a. Sites: `blocks.0.attention.query`, `.key`, `.value` [..., head = 1, position, width],
+    `.temperature`, `.logits`, `.scores`, `.pattern` [..., 1, query, key] as in `Attention`,
+    `.heads` [..., 1, position, width] and `final` [..., position, neurons], what the readout reads.
+    Values, heads and `final` are formed only where one of them is wanted: all that the outputs
+    need of a token is one number per output, G = W_V^T W^T a.
     """
 
     def __init__(self, config: OneLayerAttention, interface: Interface) -> None:
@@ -133,19 +134,17 @@ class OneLayer(nn.Module):
             seen = tape(name, value.narrow(axis, 0, samples))
             return pad_samples(seen, axis, value.shape[axis])
 
-        query, key = (rows(part.weight, tokens) for part in (attention.query, attention.key))
-        temperature = temperature_of(
-            query.unsqueeze(-3), attention.log_temperature, tape, f"{NAME}.temperature"
-        )
-        logits = (query @ key.transpose(-1, -2)).unsqueeze(-3)
-        logits = site(f"{NAME}.logits", logits, -4)
+        query = site(f"{NAME}.query", rows(attention.query.weight, tokens).unsqueeze(-3), -4)
+        key = site(f"{NAME}.key", rows(attention.key.weight, tokens).unsqueeze(-3), -4)
+        temperature = temperature_of(query, attention.log_temperature, tape, f"{NAME}.temperature")
+        logits = site(f"{NAME}.logits", query @ key.transpose(-1, -2), -4)
         if tape.wants(f"{NAME}.logits"):
             logits = logits.clone()  # the site keeps its own
         scores = self.normaliser.scores(logits, temperature, None)
         scores = site(f"{NAME}.scores", scores, -4)
         pattern = site(f"{NAME}.pattern", self.normaliser.weights(scores, None), -4)
-        if tape.wants(f"{NAME}.heads") or tape.wants("final"):
-            value = rows(attention.value.weight, tokens).unsqueeze(-3)
+        if any(tape.wants(name) for name in (f"{NAME}.value", f"{NAME}.heads", "final")):
+            value = site(f"{NAME}.value", rows(attention.value.weight, tokens).unsqueeze(-3), -4)
             heads = site(f"{NAME}.heads", pattern @ value, -4)
             outputs = linear(site("final", mlp(heads.squeeze(-3)), -3), self.readout.weight)
         else:
