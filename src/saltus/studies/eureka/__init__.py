@@ -1,6 +1,9 @@
 """Eureka-moments in transformers (arXiv 2310.12956): two steps, of which one is learned late."""
 
 from saltus.studies.eureka.claims import claims
+from saltus.studies.eureka.figures import figures
+from saltus.studies.eureka.measures import VALIDATION, times
+from saltus.studies.eureka.recipe import CHANGED, recipe
 from saltus.studies.study import Study
 
 STUDY = Study(
@@ -8,7 +11,11 @@ STUDY = Study(
     title="Eureka-moments in transformers",
     paper="arXiv 2310.12956 (ICML 2024)",
     question="A transformer learns the second of two steps at once, and the first late. Why?",
-    recipe=lambda scale: {},
+    recipe=recipe,
     claims=claims,
-    changed="nothing is trained yet",
+    changed=CHANGED,
+    headline=("loss/train", "evaluation/accuracy", "training/accuracy"),
+    figures=figures,
+    times=lambda arms: {name: times(run) for name, run in arms.items() if VALIDATION in run.names()},
+    times_label="Eureka-moment",
 )

@@ -37,6 +37,9 @@ from saltus.transitions.statistics.eureka import (
 )
 
 RECORD = Path(__file__).with_name("search.json")
+THREE = ("softmax", "heat-treatment", "norm-softmax")
+RECORDED = ("step", "plateau", "early", "late", "last")  # what is kept of each seed
+Moments = Mapping[str, list[float | None]]
 COMMAND = "python -m saltus.studies.eureka.search --write"
 QUERIES_AND_KEYS = ["blocks.*.attention.query.*", "blocks.*.attention.key.*"]
 
@@ -48,8 +51,10 @@ class Panel:
     title: str
     axis: str
     rows: Mapping[str, Mapping[str, Any]]  # name of the row -> fields to set
-    steps: int = 2000
+    arm: str = "softmax"  # the quick arm that is changed
+    steps: int = 1400
     seeds: int = 8
+    first_seed: int = 0
     methods: Sequence[str] = tuple(METHODS)
     common: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,21 +66,76 @@ def starting(factor: float) -> dict[str, Any]:
     }
 
 
+def fixed(tau: float) -> dict[str, Any]:
+    """A temperature that stays."""
+    return {"interventions": [{"kind": "temperature", "value": tau}]}
+
+
+def sized(width: int) -> dict[str, Any]:
+    """Heads of 16 as in the quick setting; the spec's 0.02 sqrt(256 / width) as deviation."""
+    deviation = 0.02 * (256 / width) ** 0.5
+    return {
+        "model.width": width,
+        "model.heads": width // 16,
+        "model.initial_deviation": round(deviation, 4),
+    }
+
+
 PANELS: dict[str, Panel] = {
+    "stand-in": Panel(
+        "Two-step masked language modelling, 20 seeds", "positions",
+        {"16": {}}, arm="mlm-softmax", steps=800, seeds=20,
+    ),
+    # The same on seeds that chose nothing.
+    "confirmation": Panel(
+        "Two-step masked language modelling, 20 fresh seeds", "positions",
+        {"16": {}}, arm="mlm-softmax", steps=800, seeds=20, first_seed=100, methods=THREE,
+    ),
+    "fillers": Panel(
+        "Two-step masked language modelling: how much filler", "positions",
+        {f"{length}": {"task.length": length} for length in (5, 8, 12, 24)},
+        arm="mlm-softmax", steps=800, seeds=6, methods=THREE,
+    ),
     "rate": Panel(
-        "Learning rate", "learning rate",
-        {f"{rate:g}": {"optimizer.learning_rate": rate} for rate in (5e-4, 1e-3, 2e-3, 4e-3)},
+        "Digits: learning rate", "learning rate",
+        {f"{rate:g}": {"optimizer.learning_rate": rate} for rate in (1e-3, 2e-3, 4e-3)},
+        steps=2000,
+    ),
+    "start": Panel(
+        "Digits: queries and keys that start smaller or larger", "factor",
+        {f"{factor:g}": starting(factor) for factor in (0.25, 4.0)}, seeds=6,
+    ),
+    "temperature": Panel(
+        "Digits: a fixed temperature, 4 by default", "temperature",
+        {f"{tau:g}": fixed(tau) for tau in (1 / 3, 1.0, 2.0, 8.0, 16.0)}, methods=("softmax",),
+    ),
+    "width": Panel(
+        "Digits: width, with heads of 16", "width",
+        {f"{width}": sized(width) for width in (32, 128)}, seeds=6,
+    ),
+    "tokens": Panel(
+        "Digits: tokens and the class token", "tokens",
+        {"17": {"model.patch": 4}}, steps=3000, seeds=4,
+    ),
+    "fashion": Panel(
+        "MNIST digits and Fashion-MNIST, patches of a whole cell", "tokens",
+        {"5": {"model.patch": 28}}, seeds=6, common={"task.source": "mnist-5k-fashion"},
+    ),
+    "stand-in-rate": Panel(
+        "Two-step masked language modelling: learning rate", "learning rate",
+        {f"{rate:g}": {"optimizer.learning_rate": rate} for rate in (1e-3, 4e-3)},
+        arm="mlm-softmax", steps=800, seeds=6, methods=THREE,
     ),
 }  # fmt: skip
 
 
 def setting(panel: Panel, row: str, method: str) -> Experiment:
-    """The quick softmax arm as a cell of a panel has it, with nothing read but the accuracy."""
-    base = recipe("quick")["softmax"].model_copy(
+    """The quick arm as a cell of a panel has it, with nothing read but the accuracy."""
+    base = recipe("quick")[panel.arm].model_copy(
         update={
             "name": "search",
             "steps": panel.steps,
-            "seeds": tuple(range(panel.seeds)),
+            "seeds": tuple(range(panel.first_seed, panel.first_seed + panel.seeds)),
             "instruments": (Evaluation(cadence=Cadence(every=50), generate=False),),
             "checkpoints": Checkpoints(),
         }
@@ -98,14 +158,15 @@ def trained(experiment: Experiment, root: Path) -> Run:
 
 
 def record_of(panel: Panel, root: Path) -> dict[str, Any]:
-    """{row: {method: the step of each seed's Eureka-moment, None where there was none}}."""
-    cells: dict[str, dict[str, list[int | None]]] = {}
+    """{row: {method: each seed's moments}}, in steps, None where there was none."""
+    cells: dict[str, dict[str, Moments]] = {}
     for row in panel.rows:
         for method in panel.methods:
-            found = moments(trained(setting(panel, row, method), root)).step
-            cells.setdefault(row, {})[method] = [
-                int(step) if np.isfinite(step) else None for step in found
-            ]
+            found = moments(trained(setting(panel, row, method), root))
+            cells.setdefault(row, {})[method] = {
+                name: [float(at) if np.isfinite(at) else None for at in getattr(found, name)]
+                for name in RECORDED
+            }
     return {"title": panel.title, "axis": panel.axis, "steps": panel.steps, "cells": cells}
 
 
@@ -117,21 +178,21 @@ def recorded() -> dict[str, Any]:
         raise SaltusError(f"{RECORD.name}: cannot be read ({error}); made by: {COMMAND}") from None
 
 
-def of_seeds(steps: Sequence[int | None], budget: int) -> EurekaMoments:
-    """Recorded steps as the statistics take them; what was not recorded is nan."""
-    step = np.array([np.nan if each is None else each for each in steps], dtype=float)
-    unknown, last = np.full(len(step), np.nan), np.full(len(step), float(budget))
-    return EurekaMoments(
-        step, unknown, unknown, unknown, last, np.zeros(len(step), dtype=bool), float(budget)
-    )
+def of_seeds(cell: Moments, budget: float) -> EurekaMoments:
+    """Recorded moments as the statistics take them."""
+    arrays = [
+        np.array([np.nan if at is None else at for at in cell[name]], dtype=float)
+        for name in RECORDED
+    ]
+    return EurekaMoments(*arrays, np.zeros(len(arrays[0]), dtype=bool), float(budget))
 
 
 def maps(panel: Mapping[str, Any]) -> tuple[HeatMaps, HeatMaps]:
     """Eureka-ratio and median e* for each setting (row) and method (column) of a recorded panel."""
     table = {
-        (row, method): eureka_summary(of_seeds(steps, panel["steps"]))
+        (row, method): eureka_summary(of_seeds(cell, panel["steps"]))
         for row, methods in panel["cells"].items()
-        for method, steps in methods.items()
+        for method, cell in methods.items()
     }
     rows = list(panel["cells"])
     columns = list(dict.fromkeys(method for _, method in table))
@@ -147,7 +208,7 @@ def tests(panel: Mapping[str, Any]) -> dict[tuple[str, str], float]:
     """The log-rank p of each remedy against softmax in each row, not corrected for their number."""
     found = {}
     for row, methods in panel["cells"].items():
-        arms = {name: of_seeds(steps, panel["steps"]) for name, steps in methods.items()}
+        arms = {name: of_seeds(cell, panel["steps"]) for name, cell in methods.items()}
         if "softmax" in arms and len(arms) > 1:
             compared = eureka_comparison(arms, "softmax")
             for name, contrast in compared.contrasts.items():
@@ -178,11 +239,11 @@ def shown(panel: Mapping[str, Any]) -> Table:
     table = Table(panel["axis"], *methods, title=f"{panel['title']}: {panel['steps']} steps")
     for row, cells in panel["cells"].items():
         texts = []
-        for method, steps in cells.items():
-            came = sorted(step for step in steps if step is not None)
+        for method, cell in cells.items():
+            came = sorted(round(step) for step in cell["step"] if step is not None)
             p = p_values.get((row, method))
             tested = "" if p is None else f", p {p:.2g}"
-            texts.append(f"{len(came)}/{len(steps)}{tested}: {', '.join(map(str, came))}")
+            texts.append(f"{len(came)}/{len(cell['step'])}{tested}: {', '.join(map(str, came))}")
         table.add_row(row, *texts)
     return table
 
