@@ -7,9 +7,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from saltus.bench import engine, flow, matrix
+from saltus.bench import engine, flow, matrix, vision
 
-PARTS = ("engine", "matrix", "flow")
+PARTS = ("engine", "matrix", "vision", "flow")
 
 
 def main() -> None:
@@ -33,6 +33,9 @@ def main() -> None:
     if "matrix" in chosen:
         told = _silent if options.json else matrix.show
         document["matrix"] = matrix.measure_all(options.rounds, options.seconds, told)
+    if "vision" in chosen:
+        told = _silent if options.json else vision.show
+        document["vision"] = vision.measure_all(options.rounds, options.seconds, told)
     if "flow" in chosen:
         told = _silent if options.json else flow.show
         document["flow"] = flow.measure(min(options.rounds, flow.ROUNDS), told)
