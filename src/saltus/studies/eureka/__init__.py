@@ -2,7 +2,7 @@
 
 from saltus.studies.eureka.claims import claims
 from saltus.studies.eureka.figures import figures
-from saltus.studies.eureka.measures import VALIDATION, times
+from saltus.studies.eureka.measures import times_on_images
 from saltus.studies.eureka.recipe import CHANGED, recipe
 from saltus.studies.study import Study
 
@@ -16,6 +16,6 @@ STUDY = Study(
     changed=CHANGED,
     headline=("loss/train", "evaluation/accuracy", "training/accuracy"),
     figures=figures,
-    times=lambda arms: {name: times(run) for name, run in arms.items() if VALIDATION in run.names()},
+    times=times_on_images,
     times_label="Eureka-moment",
 )

@@ -12,8 +12,9 @@ from numpy import ndarray
 
 from saltus.experiment import Experiment
 from saltus.runs import Run
-from saltus.studies.claim import Kind, Quantity, Range, Verdict
+from saltus.studies.claim import Arms, Kind, Quantity, Range, Verdict
 from saltus.tasks.base import Task
+from saltus.tasks.images import TwoStepImage
 from saltus.transitions import Interval, Times, share_interval
 from saltus.transitions.statistics.effects import effect
 from saltus.transitions.statistics.eureka import ACCURACY, EurekaMoments, eureka_moments
@@ -55,6 +56,18 @@ def moments(run: Run, name: str = VALIDATION) -> EurekaMoments:
 def times(run: Run) -> Times:
     """The same as times to an event."""
     return moments(run).times
+
+
+def times_on_images(arms: Arms) -> dict[str, Times]:
+    """When a Eureka-moment came, for every arm on the two-step images as they are: not for the
+    control, the stand-ins, or arms of several settings."""
+    return {
+        name: times(run)
+        for name, run in arms.items()
+        if isinstance(task := task_of(run), TwoStepImage)
+        and task.control == "none"
+        and not run.experiment["vary"]
+    }
 
 
 def counted(found: EurekaMoments, budget: float | None = None) -> PerSeed:

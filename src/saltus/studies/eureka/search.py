@@ -180,11 +180,12 @@ def recorded() -> dict[str, Any]:
 
 def of_seeds(cell: Moments, budget: float) -> EurekaMoments:
     """Recorded moments as the statistics take them."""
-    arrays = [
-        np.array([np.nan if at is None else at for at in cell[name]], dtype=float)
+    moments = {
+        name: np.array([np.nan if at is None else at for at in cell[name]], dtype=float)
         for name in RECORDED
-    ]
-    return EurekaMoments(*arrays, np.zeros(len(arrays[0]), dtype=bool), float(budget))
+    }
+    pending = np.zeros(len(moments["step"]), dtype=bool)
+    return EurekaMoments(**moments, pending=pending, budget=float(budget))
 
 
 def maps(panel: Mapping[str, Any]) -> tuple[HeatMaps, HeatMaps]:
