@@ -62,8 +62,9 @@ def figures(arms: Arms) -> Iterator[AnyFigure]:
     methods = {name: arms[name] for name in METHODS if name in arms}
     images = methods | {name: arms[name] for name in CONVOLUTIONS if name in arms}
     easy = {name: arms[name] for name in (*CONVOLUTIONS, "control") if name in arms}
-    if "softmax" in arms:
-        yield plateau(arms["softmax"])
+    for name in ("softmax", "softmax-long"):
+        if name in arms:
+            yield plateau(arms[name], name)
     if easy:
         there = {name: arms[name] for name in ("softmax", *easy) if name in arms}
         yield beside(there, {name: place for place, name in enumerate([*images, "control"])})
@@ -81,13 +82,12 @@ def figures(arms: Arms) -> Iterator[AnyFigure]:
     yield starts()
 
 
-def plateau(run: Run) -> Figure:
+def plateau(run: Run, name: str) -> Figure:
     """The loss between what reads both targets and what solves the task, and the leaps."""
     marks = [moment(run)]
-    return figure("The plateau and the leap: softmax", [
-        panel("Training loss", [averaged("softmax", run, 0)], "nats", levels=losses(run),
-              marks=marks),
-        panel("Validation accuracy", _curves({"softmax": run}, VALIDATION), "share of images",
+    return figure(f"The plateau and the leap: {name}", [
+        panel("Training loss", [averaged(name, run, 0)], "nats", levels=losses(run), marks=marks),
+        panel("Validation accuracy", _curves({name: run}, VALIDATION), "share of images",
               levels=[("plateau", ACCURACY.plateau)], marks=marks),
     ], AVERAGED, said(VALIDATION, ACCURACY))  # fmt: skip
 
@@ -118,10 +118,12 @@ def leaps(arms: Mapping[str, Run], what: str, criterion: Criterion) -> Iterator[
     yield table
 
 
-def starved(arms: Mapping[str, Run]) -> Iterator[Figure]:
+def starved(
+    arms: Mapping[str, Run], where: str = "", criterion: Criterion = ACCURACY
+) -> Iterator[Figure]:
     """What the loss pulls on queries and keys, over what it pulls on values."""
     blocks = _blocks(arms, "qkv-gradients/{}/query-to-value")
-    marks = [moment(run, place) for place, run in enumerate(arms.values())]
+    marks = [moment(run, place, criterion) for place, run in enumerate(arms.values())]
     for title, some in (("first block", blocks[:1]), ("the other blocks", blocks[1:])):
         panels = [
             panel(f"W_{part[0].upper()} over W_V, {_named(block)}",
@@ -131,12 +133,13 @@ def starved(arms: Mapping[str, Run]) -> Iterator[Figure]:
         ]  # fmt: skip
         if panels:
             note = "Mean |∂L/∂W| over the entries of W_Q or W_K, over that of W_V."
-            yield figure(f"Gradients of queries and keys: {title}", panels, note)
+            yield figure(f"Gradients of queries and keys{where}: {title}", panels, note)
 
 
-def inside(arms: Mapping[str, Run]) -> Iterator[Figure]:
-    """How even attention is, what passes through its softmax, and where it falls."""
-    blocks = _blocks(arms, "softmax-jacobian/{}")
+def inside(arms: Mapping[str, Run], where: str = "") -> Iterator[Figure]:
+    """How even attention is, what passes through its softmax, and where it falls: in the first
+    and in the last block."""
+    blocks = _blocks(arms, "attention-received/{}")
     for block in dict.fromkeys([*blocks[:1], *blocks[-1:]]):
         name = _named(block)
         found = [
@@ -145,20 +148,20 @@ def inside(arms: Mapping[str, Run]) -> Iterator[Figure]:
             ("Softmax Jacobian", f"softmax-jacobian/{block}", True, []),
         ]
         yield from _figure(
-            f"Inside attention: {name}",
+            f"Inside attention{where}: {name}",
             [_panel(title, arms, series, log, levels) for title, series, log, levels in found],
-            "Entropy over ln(number of keys), mean over heads. Jacobian: Frobenius norm of "
-            "the derivative of a query's weights by its raw logits.",
+            "Entropy over ln(number of keys), mean over heads; Jacobian: Frobenius norm of the "
+            "derivative of a query's weights by its raw logits.",
         )
         even = _uniform(arms, block)
         yield from _figure(
-            f"Where attention falls: {name}",
+            f"Where attention falls{where}: {name}",
             [_panel(title, arms, f"attention-received/{block}/{role}", False, even)
              for role, title in SHARES.items()],
             "Share of a query's weight on the tokens of the two indicators or of the two targets.",
         )  # fmt: skip
         yield from _figure(
-            f"Local gradients of attention: {name}",
+            f"Local gradients of attention{where}: {name}",
             [_panel(f"{part} of {role}s", arms,
                     f"local-attention-gradients/{block}/{part}/{role}", True)
              for role in ("indicator", "target") for part in ("query", "key")],
@@ -184,6 +187,7 @@ def probes(run: Run) -> Iterator[Bars]:
         times[f"step {step}, on the plateau"] = (step, on[step])
     times[f"step {last}, end"] = (last, np.full(found.runs, True))
     groups = {"seeds that leap": found.happened, "seeds that do not": ~found.happened}
+    groups = {group: members for group, members in groups.items() if members.any()}
 
     def of(title: str, targets: Mapping[str, str], when: Sequence[str], *levels) -> BarPanel:
         values = {
@@ -230,6 +234,8 @@ def stand_ins(arms: Mapping[str, Run]) -> Iterator[AnyFigure]:
               levels=[("plateau", criterion.plateau)], marks=marks),
     ], OURS, said(VALIDATION, criterion))  # fmt: skip
     yield from leaps(known, "stand-ins for language", criterion)
+    yield from starved(known, " of stand-ins", criterion)
+    yield from inside(known, " of stand-ins")
 
 
 def rates(arms: Mapping[str, Run]) -> Iterator[AnyFigure]:
@@ -261,7 +267,7 @@ def searched() -> Iterator[AnyFigure]:
 
 def jacobian() -> Figure:
     """Claim 17: what the softmax lets through at every temperature."""
-    temperatures = np.logspace(-3, 3, 121)
+    temperatures = np.logspace(-2, 3, 101)
     norms = []
     for seed in range(exact.SEEDS):
         logits = sqrt(0.2) * Draws(seed, "claims", dtype=torch.float64).normal(64, 197)
@@ -280,7 +286,8 @@ def jacobian() -> Figure:
     smooth = replace(drawn, curves=tuple(replace(each, dots=False) for each in drawn.curves))
     return figure("Temperatures at either extreme starve the gradient of the logits",
                   [replace(smooth, references=tuple(lines))],
-                  "197 Gaussian logits of variance 0.2; no training.")  # fmt: skip
+                  "197 Gaussian logits of variance 0.2; no training. Towards lower temperatures "
+                  "the norm falls on.")  # fmt: skip
 
 
 def starts() -> Bars:
@@ -363,11 +370,12 @@ def _named(block: str) -> str:
 
 
 def _uniform(arms: Mapping[str, Run], block: str) -> list[tuple[str, float]]:
-    """What even attention gives to half of the patches, where one token is no patch."""
+    """What even attention gives to a role: half of the patches, or two of the tokens."""
     for run in arms.values():
         if (name := f"attention-received/{block}") in run.names():
             tokens = run.array(name).values.shape[-1]
-            return [("uniform", 0.5 * (tokens - 1) / tokens)]
+            of_a_role = 2 if isinstance(task_of(run), TwoStepMlm) else (tokens - 1) / 2
+            return [("uniform", of_a_role / tokens)]
     return []
 
 

@@ -42,7 +42,10 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 README_RATES = {"softmax": 5e-4, "heat-treatment": 1e-4, "norm-softmax": 1e-5}
 # No weight decay on one-dimensional parameters, positions and the class token (section 6).
-DECAY = {"embeddings": Group(weight_decay=0), "norm": Group(weight_decay=0)}
+DECAY = {
+    pattern: Group(weight_decay=0)
+    for pattern in ("*.bias", "norm", "embeddings.position", "embeddings.class")
+}
 STEPS, EVERY = 1400, 50  # of the quick arms, and between their readings
 LENGTH, FAST = 16, 2e-3  # of the stand-in's sequences; the learning rate of all quick arms
 CHANGED = (
