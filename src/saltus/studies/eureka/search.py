@@ -205,7 +205,7 @@ def maps(panel: Mapping[str, Any]) -> tuple[HeatMaps, HeatMaps]:
     )
 
 
-def tests(panel: Mapping[str, Any]) -> dict[tuple[str, str], float]:
+def p_values(panel: Mapping[str, Any]) -> dict[tuple[str, str], float]:
     """The log-rank p of each remedy against softmax in each row, not corrected for their number."""
     found = {}
     for row, methods in panel["cells"].items():
@@ -235,16 +235,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def shown(panel: Mapping[str, Any]) -> Table:
     """A panel in words: successes, their steps, and p against softmax."""
-    p_values = tests(panel)
+    tested = p_values(panel)
     methods = list(next(iter(panel["cells"].values())))
     table = Table(panel["axis"], *methods, title=f"{panel['title']}: {panel['steps']} steps")
     for row, cells in panel["cells"].items():
         texts = []
         for method, cell in cells.items():
             came = sorted(round(step) for step in cell["step"] if step is not None)
-            p = p_values.get((row, method))
-            tested = "" if p is None else f", p {p:.2g}"
-            texts.append(f"{len(came)}/{len(cell['step'])}{tested}: {', '.join(map(str, came))}")
+            p = tested.get((row, method))
+            said = "" if p is None else f", p {p:.2g}"
+            texts.append(f"{len(came)}/{len(cell['step'])}{said}: {', '.join(map(str, came))}")
         table.add_row(row, *texts)
     return table
 
