@@ -74,7 +74,8 @@ class ActivationPatching(Instrument):
                 f"positions {positions}: task {task.kind} has no masked positions; "
                 "allowed: all, answers, or a list of positions"
             )
-        if isinstance(positions, tuple):
+        # Of an image a model makes as many tokens as it likes: then `read` sees what there is.
+        if isinstance(positions, tuple) and task.interface.takes != "images":
             last = task.interface.positions - 1
             if wrong := [position for position in positions if position > last]:
                 raise ValueError(f"positions {wrong[0]} is not allowed: 0 to {last}")
@@ -85,7 +86,7 @@ class ActivationPatching(Instrument):
         sites = tuple(captured(reading, self._sites()))
         twin = task.corrupted(batch)
         clean = run(batch["inputs"], capture=sites)
-        where = self._where(task, batch)
+        where = self._where(task, batch, clean.sites[sites[0]].shape[-2]) if sites else None
 
         def patched(layers: tuple[str, ...], heads: tuple[int, ...] | None) -> dict[str, Tensor]:
             edits = {site: (writing(clean.sites[site], heads, where),) for site in layers}
@@ -122,9 +123,8 @@ class ActivationPatching(Instrument):
             for part, value in distances(task, outputs, batch).items()
         }
 
-    def _where(self, task: Task, batch: Batch) -> Tensor | None:
-        """True at the positions to write to; None: at all of them."""
-        length = batch["inputs"].shape[-1]
+    def _where(self, task: Task, batch: Batch, length: int) -> Tensor | None:
+        """True at the positions to write to, of `length`; None: at all of them."""
         if self.positions == "all":
             return None
         if self.positions in ("masked", "observed"):

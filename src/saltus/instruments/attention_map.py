@@ -9,6 +9,7 @@ from torch import Tensor
 
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
 from saltus.instruments.captured import PATTERNS, attention_patterns
+from saltus.instruments.other_task import check_other
 from saltus.tasks.base import AnyTask, Task
 
 
@@ -35,6 +36,10 @@ class AttentionMap(Instrument):
 
     def needs(self, task: Task) -> Needs:
         return Needs(sites=PATTERNS, samples=self.batch, task=self.task)
+
+    def check(self, task: Task) -> None:
+        if self.task is not None:
+            check_other(self.task, task)
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
         results = {}

@@ -10,6 +10,7 @@ from torch import Tensor
 from saltus.errors import SaltusError
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
 from saltus.instruments.distance import mean_at, position_errors
+from saltus.instruments.other_task import check_other
 from saltus.random import Draws
 from saltus.tasks.base import AnyTask, Planted, Task
 
@@ -48,12 +49,7 @@ class CopyCheck(Instrument):
 
     def check(self, task: Task) -> None:
         own = self.task or task
-        given, wanted = own.interface, task.interface
-        if (given.vocabulary, given.outputs) != (wanted.vocabulary, wanted.outputs):
-            raise ValueError(
-                f"task {own.kind} has {given.vocabulary} tokens and {given.outputs} outputs, "
-                f"the experiment's {wanted.vocabulary} and {wanted.outputs}"
-            )
+        check_other(own, task)
         if type(own).planted is Task.planted:
             raise ValueError(f"task {own.kind} does not say where a value could be written")
         if self.values is None and not _writes_numbers(own):

@@ -55,6 +55,8 @@ class EmbeddingGeometry(Instrument):
         return Needs(donor=self.progress)
 
     def check(self, task: Task) -> None:
+        if not task.interface.vocabulary:
+            raise ValueError(f"task {task.kind} gives {task.interface.takes}, not tokens")
         if (count := len(tokens_of(task, self.limit))) < 2:
             raise ValueError(
                 f"limit: {self.limit} leaves {count} tokens of {task.kind}; it takes 2"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from saltus.errors import FieldProblem
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
+from saltus.instruments.other_task import check_other
 from saltus.tasks.base import AnyTask, Batch, Task
 
 
@@ -67,14 +68,8 @@ class Evaluation(Instrument):
         )
 
     def check(self, task: Task) -> None:
-        if self.task is None:
-            return
-        given, own = self.task.interface, task.interface
-        if (given.vocabulary, given.outputs) != (own.vocabulary, own.outputs):
-            raise ValueError(
-                f"task {self.task.kind} has {given.vocabulary} tokens and {given.outputs} outputs, "
-                f"the experiment's {own.vocabulary} and {own.outputs}"
-            )
+        if self.task is not None:
+            check_other(self.task, task)
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
         outputs, losses = reading.outputs, reading.losses

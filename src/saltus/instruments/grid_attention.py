@@ -11,6 +11,7 @@ from torch import Tensor
 
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
 from saltus.instruments.captured import PATTERNS, attention_patterns
+from saltus.instruments.other_task import check_other
 from saltus.tasks.base import AnyTask, Task
 
 Category = Literal["row", "column", "self", "unstructured", "mixed"]
@@ -44,6 +45,7 @@ class GridAttention(Instrument):
     def check(self, task: Task) -> None:
         if (self.task or task).grid is None:
             raise ValueError(f"task {(self.task or task).kind} has no grid of cells")
+        check_other(self.task or task, task)
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
         grid, observed = reading.task.grid, reading.batch.get("observed")

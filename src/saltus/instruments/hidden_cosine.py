@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from saltus.errors import SaltusError
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
 from saltus.instruments.captured import captured
 from saltus.tasks.base import Task
@@ -49,6 +50,10 @@ class HiddenCosine(Instrument):
         results = {}
         for site, states in captured(reading, self.sites).items():
             groups = self._groups(reading.task, states.shape[-2])
+            if few := [group for group in groups if len(group) < 2]:
+                raise SaltusError(
+                    f"hidden-cosine.sites: a cosine needs two states; '{site}' leaves {len(few[0])}"
+                )
             own = [states[..., _index(group), :] for group in groups]
             if len(own) == 1:
                 results[f"cosine/{site}"] = pair_cosine(own[0]).mean()
@@ -75,6 +80,8 @@ class HiddenCosine(Instrument):
         return results
 
     def check(self, task: Task) -> None:
+        if task.interface.takes == "images":
+            return  # only the model knows how many states there are
         for group in self._groups(task, task.interface.positions):
             if len(group) < 2:
                 raise ValueError(f"a cosine needs two states; task {task.kind} leaves {len(group)}")

@@ -54,8 +54,9 @@ class LinearProbe(Instrument):
             raise ValueError(f"task {task.kind} says nothing that could be probed for")
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
-        targets, parts = self._targets(reading), self._parts(reading)
+        targets = self._targets(reading)
         wanted = torch.cat(list(targets.values()), dim=-1)
+        parts = self._parts(wanted.shape[-3])
         widths = {name: value.shape[-1] for name, value in targets.items()}
         moments: dict[tuple[str, int], Moments] = {}
         for look in looks(reading, self.sites, wanted, parts["train"]):
@@ -72,8 +73,9 @@ class LinearProbe(Instrument):
             name: torch.stack([own.value.to(wanted.dtype) for own in members.values()])
             for name, members in means.items()
         }
-        single = reading.batch["inputs"].ndim == 2
-        return {name: value[0] for name, value in stacked.items()} if single else stacked
+        if wanted.ndim == 3:  # of a single model
+            return {name: value[0] for name, value in stacked.items()}
+        return stacked
 
     def _targets(self, reading: Reading) -> dict[str, Tensor]:
         offered = reading.task.probe_targets(reading.batch)
@@ -82,8 +84,7 @@ class LinearProbe(Instrument):
                 raise SaltusError(f"linear-probe.targets: {unknown('target', name, offered)}")
         return {name: offered[name] for name in self.targets or offered}
 
-    def _parts(self, reading: Reading) -> dict[str, range]:
-        samples = reading.batch["inputs"].shape[-2]
+    def _parts(self, samples: int) -> dict[str, range]:
         if samples <= self.test:
             raise SaltusError(
                 f"linear-probe.test: {self.test} of a batch of {samples} samples is not allowed; "
@@ -116,31 +117,33 @@ def looks(
     """
     assert reading.run is not None  # the instrument is stacked
     inputs, observed = reading.batch["inputs"], reading.batch.get("observed")
-    members = [...] if inputs.ndim == 2 else range(len(inputs))  # `...` is a single model's all
+    single = wanted.ndim == 3
+    members = [...] if single else range(len(inputs))  # `...` is a single model's all
     for first in range(samples.start, samples.stop, CHUNK):
         some = slice(first, min(first + CHUNK, samples.stop))
-        shown = inputs[..., some, :]
-        found = _states(reading.run(shown, capture=sites).sites, sites, shown)
+        shown = inputs[some] if single else inputs[:, some]
+        known = wanted[..., some, :, :]
+        found = _states(reading.run(shown, capture=sites).sites, sites, known)
         for site, states in found.items():
             for place, member in enumerate(members):
                 yield Look(
                     site,
                     place,
                     states[member].flatten(0, 1).to(torch.float64, copy=True),
-                    wanted[..., some, :, :][member].flatten(0, 1).to(torch.float64, copy=True),
+                    known[member].flatten(0, 1).to(torch.float64, copy=True),
                     None if observed is None else observed[..., some, :][member].flatten(),
                 )
 
 
 def _states(
-    found: Mapping[str, Tensor], patterns: tuple[str, ...], inputs: Tensor
+    found: Mapping[str, Tensor], patterns: tuple[str, ...], wanted: Tensor
 ) -> Mapping[str, Tensor]:
     """The captured sites, once it is clear that each pattern has one, with a state per position."""
     for pattern in patterns:
         if not any(matches(name, (pattern,)) for name in found):
             raise SaltusError(f"linear-probe.sites: the model has no site '{pattern}'")
     for name, states in found.items():
-        if states.shape[:-1] != inputs.shape:
+        if states.shape[:-1] != wanted.shape[:-1]:
             raise SaltusError(f"linear-probe.sites: '{name}' is not one state per position")
     return found
 

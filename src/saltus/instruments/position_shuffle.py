@@ -22,8 +22,9 @@ class PositionShuffle(Instrument):
 
     Gives `position-shuffle/loss` and each of the task's metrics, scalars in the task's units, and
     the same of the model as it is under `position-shuffle/intact/`. Only the rows that the task
-    uses are permuted, by `permutation(rows, shuffle)`: the same for all members and steps, so that
-    differences between them are the models' own. Another `shuffle` is another permutation.
+    uses (of an image, all) are permuted, by `permutation(rows, shuffle)`: the same for all members
+    and steps, so that differences between them are the models' own. Another `shuffle` is another
+    permutation.
     """
 
     stacked: ClassVar[bool] = True
@@ -37,7 +38,7 @@ class PositionShuffle(Instrument):
         return Needs(outputs=True, samples=self.samples)
 
     def check(self, task: Task) -> None:
-        if task.interface.positions < 2:
+        if task.interface.takes != "images" and task.interface.positions < 2:
             raise ValueError(f"a permutation needs two positions; task {task.kind} has 1")
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
@@ -45,7 +46,8 @@ class PositionShuffle(Instrument):
         inputs, parameters = reading.batch["inputs"], reading.parameters
         if self.table not in parameters:
             raise SaltusError(f"position-shuffle.table: the model has no parameter {self.table}")
-        rows, used = parameters[self.table], inputs.shape[-1]
+        rows = parameters[self.table]
+        used = _used(reading.task, inputs, rows)
         order = torch.arange(rows.shape[-2])
         order[:used] = permutation(used, self.shuffle)
         shuffled = rows.index_select(-2, order.to(rows.device))
@@ -55,6 +57,12 @@ class PositionShuffle(Instrument):
         return {f"position-shuffle/{name}": value for name, value in moved.items()} | {
             f"position-shuffle/intact/{name}": value for name, value in intact.items()
         }
+
+
+def _used(task: Task, inputs: Tensor, table: Tensor) -> int:
+    """How many rows inputs of this shape use: all, where a model cuts an image into tokens."""
+    takes = task.interface.takes
+    return table.shape[-2] if takes == "images" else inputs.shape[-2 if takes == "vectors" else -1]
 
 
 def permutation(rows: int, shuffle: int = 0) -> Int[Tensor, " row"]:

@@ -30,6 +30,8 @@ class TokenAttention(Instrument):
 
     def check(self, task: Task) -> None:
         vocabulary = task.interface.vocabulary
+        if not vocabulary:
+            raise ValueError(f"task {task.kind} gives {task.interface.takes}, not tokens")
         for token in self.tokens:
             if not 0 <= token < vocabulary:
                 raise ValueError(f"tokens: {token} is not allowed: 0 to {vocabulary - 1}")

@@ -115,7 +115,8 @@ class Task(Part):
     def corrupted(self, batch: Batch) -> Batch:
         """A twin of the batch, sample by sample, whose right answers differ: what activations are
         patched into. By default each sample's twin is the next one of the batch."""
-        axis = batch["inputs"].ndim - 2  # of samples, whatever lies before and behind
+        behind = {"tokens": 1, "vectors": 2, "images": 3}[self.interface.takes]
+        axis = batch["inputs"].ndim - 1 - behind  # of samples, whatever lies before
         return {name: value.roll(1, axis) for name, value in batch.items()}
 
     def probe_targets(self, batch: Batch) -> dict[str, Float[Tensor, "*batch position feature"]]:
