@@ -224,8 +224,10 @@ def stand_ins(arms: Mapping[str, Run]) -> Iterator[AnyFigure]:
         return
     run = next(iter(known.values()))
     task = task_of(run)
-    accuracies = task.accuracy_levels() if isinstance(task, TwoStepMlm) else {}
-    criterion = replace(ACCURACY, plateau=accuracies["plateau"], solved=accuracies["floor"])
+    criterion = ACCURACY
+    if isinstance(task, TwoStepMlm):
+        levels = task.accuracy_levels()
+        criterion = Criterion(levels["plateau"], levels["floor"])
     marks = [moment(each, place, criterion) for place, each in enumerate(known.values())]
     yield figure("Stand-ins for masked language modelling", [
         panel("Loss on fresh samples", _curves(known, "evaluation/loss"), "nats",

@@ -165,7 +165,7 @@ def quotient(
     """
     top, bottom = (np.sort(each[np.isfinite(each)]) for each in (arm, reference))
     count = min(len(top), len(bottom))
-    if count == 0:
+    if count == 0 or not bottom.any():  # nothing to divide by
         return _compared(name, arm * np.nan, accepted, Interval(np.nan, -np.inf, np.inf, 0), 0)
     ratio, low, high = top.mean() / bottom.mean(), -np.inf, np.inf
     if count >= 2:

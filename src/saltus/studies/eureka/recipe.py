@@ -19,13 +19,12 @@ from saltus.instruments.local_attention_gradients import LocalAttentionGradients
 from saltus.instruments.norms import Norms
 from saltus.instruments.qkv_gradients import QkvGradients
 from saltus.instruments.softmax_jacobian import SoftmaxJacobian
-from saltus.models.encoder import Encoder
 from saltus.models.resnet import ResNet
 from saltus.models.small_convnet import SmallConvnet
 from saltus.models.vit import VisionTransformer
+from saltus.studies.eureka.stand_ins import FAST, LENGTH, stand_ins
 from saltus.studies.study import Scale
 from saltus.tasks.images import TwoStepImage
-from saltus.tasks.two_step_mlm import TwoStepMlm
 from saltus.training.optimizers import AdamW, Group
 from saltus.training.schedules import Schedule
 
@@ -40,6 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "model.attention": {"kind": "norm-softmax", "statistic": "deviation"}
     },
 }
+THREE = {name: METHODS[name] for name in ("softmax", "heat-treatment", "norm-softmax")}
 README_RATES = {"softmax": 5e-4, "heat-treatment": 1e-4, "norm-softmax": 1e-5}
 # No weight decay on one-dimensional parameters, positions and the class token (section 6).
 DECAY = {
@@ -47,7 +47,6 @@ DECAY = {
     for pattern in ("*.bias", "norm", "embeddings.position", "embeddings.class")
 }
 STEPS, EVERY = 1400, 50  # of the quick arms, and between their readings
-LENGTH, FAST = 16, 2e-3  # of the stand-in's sequences; the learning rate of all quick arms
 CHANGED = (
     "scikit-learn's digits, 8 x 8, in the four cells for MNIST and Fashion-MNIST, 28 x 28; patch 8 "
     "for 4, so 5 tokens for 197; depth 2, heads 4 and width 64 for 7, 4 and 256, an initial "
@@ -102,7 +101,7 @@ def quick() -> dict[str, Experiment]:
         "control": arm(base, "control", light | control | {
             "instruments": [*_data(levels(25))]}),
     }  # fmt: skip
-    return arms | stand_ins(stand_in("quick"))
+    return arms | stand_ins("quick", THREE)
 
 
 def paper() -> dict[str, Experiment]:
@@ -149,36 +148,7 @@ def paper() -> dict[str, Experiment]:
     # The README's figure goes on for 1,000 epochs, with these seeds.
     long = {"steps": 1000 * EPOCH, "seeds": [0, 42, 1337], "instruments": light["instruments"]}
     arms["softmax-long"] = arm(base, "softmax-long", long)
-    return arms | stand_ins(stand_in("paper"))
-
-
-def stand_in(scale: Scale) -> Experiment:
-    """Two-step masked language modelling: cues decide which payload fills the slot. The paper's
-    language models are not established, so this is the same at both scales but for its seeds."""
-    return Experiment(
-        name=f"eureka-{scale}-mlm-softmax",
-        study="eureka",
-        arm="mlm-softmax",
-        scale=scale,
-        task=TwoStepMlm(length=LENGTH),
-        model=Encoder(depth=2, heads=4, width=64, norm="pre", initial_deviation=0.04),
-        optimizer=AdamW(learning_rate=FAST, weight_decay=0.05, schedule=Schedule(warmup=100)),
-        instruments=(
-            Evaluation(cadence=Cadence(every=25), generate=False),
-            QkvGradients(cadence=Cadence(every=25)),
-            AttentionEntropy(cadence=Cadence(every=100), normalised=True),
-            AttentionReceived(cadence=Cadence(every=100), samples=128),
-        ),
-        steps=800,
-        batch=64,
-        evaluation_batch=512,
-        seeds=tuple(range(8 if scale == "quick" else 20)),
-    )
-
-
-def stand_ins(base: Experiment) -> dict[str, Experiment]:
-    """The stand-in under each method, at one learning rate."""
-    return {f"mlm-{name}": arm(base, f"mlm-{name}", METHODS[name]) for name in README_RATES}
+    return arms | stand_ins("paper", THREE)
 
 
 def arm(base: Experiment, name: str, changes: Mapping[str, Any]) -> Experiment:

@@ -54,6 +54,7 @@ def claims(scale: Scale) -> list[Claim]:
     thresholds that stand in neither are choices of our spec."""
     paper = scale == "paper"
     remedies = ("softmax", *REMEDIES)
+    stand_ins = ("mlm", "icl-labels", "icl-regression") if paper else ("mlm",)
     rates = tuple(f"rates-{name}" for name in remedies)
     # Where two cores can show what remedies do: the stand-in that the study's search found.
     shown = "" if paper else "mlm-"
@@ -120,7 +121,8 @@ def claims(scale: Scale) -> list[Claim]:
               ABSTRACT, "direction only; every number not established",
               "softmax: a plateau and a leap in 1 of 3 or more seeds; the better remedy is half "
               "way no later in the mean",
-              ("mlm-softmax", "mlm-norm-softmax", "mlm-heat-treatment"), _stand_ins),
+              tuple(f"{name}-{method}" for name in stand_ins for method in remedies),
+              lambda arms: [each for name in stand_ins for each in _stand_in(arms, name)]),
         Claim(19, "z cannot be read from the class token before the Eureka-moment, and can after",
               f"{SOURCE}, by reviews", "not established",
               "probe of z, class token behind the last block: ≤ 0.60 on the plateau, ≥ 0.90 after",
@@ -320,9 +322,9 @@ def _starved(arms: Arms, paper: bool) -> list[Quantity]:
     ]
 
 
-def _stand_ins(arms: Arms) -> list[Quantity]:
-    softmax = arms["mlm-softmax"]
-    half = {name: _half_way(arms[f"mlm-{name}"]) for name in ("softmax", *REMEDIES)}
+def _stand_in(arms: Arms, task: str) -> list[Quantity]:
+    softmax = arms[f"{task}-softmax"]
+    half = {name: _half_way(arms[f"{task}-{name}"]) for name in ("softmax", *REMEDIES)}
     leapt = _plateau_and_leap(softmax, half["softmax"])
     better = min(REMEDIES, key=lambda name: float(half[name].times.mean()))
     enough = half["softmax"].count >= 3
@@ -330,17 +332,23 @@ def _stand_ins(arms: Arms) -> list[Quantity]:
     if half[better].leaps == half["softmax"].leaps == 0:  # nothing to compare
         late = late * np.nan
     return [
-        exact("softmax: seeds with a plateau and a leap", leapt if enough else np.nan,
+        exact(f"{task}, softmax: seeds with a plateau and a leap", leapt if enough else np.nan,
               Range(low=1.0)),
-        quotient(f"{REMEDIES[better]}: step half way over softmax's, censored means",
+        quotient(f"{task}, {REMEDIES[better]}: step half way over softmax's, censored means",
                  half[better].times, late, Range(high=1.0)),
     ]  # fmt: skip
 
 
 def _half_way(run: Run) -> Times:
-    """When the evaluation loss is half way from the task's plateau to its floor."""
+    """When the evaluation loss is half way from where the task waits to its floor."""
+    low, high = _ends(run)
+    return _times(run, "evaluation/loss", (high + low) / 2)
+
+
+def _ends(run: Run) -> tuple[float, float]:
+    """The floor, and the plateau; a task without one waits at its start."""
     levels = task_of(run).levels()
-    return _times(run, "evaluation/loss", (levels["plateau"] + levels["floor"]) / 2)
+    return levels["floor"], levels.get("plateau", levels["start"])
 
 
 def _plateau_and_leap(run: Run, half: Times) -> int:
@@ -349,9 +357,9 @@ def _plateau_and_leap(run: Run, half: Times) -> int:
     Near is within 10 % of the gap to the floor of the plateau, or of ln 2, the loss of who reads
     both payloads but does not notice where they agree.
     """
-    loss, levels = run.series("evaluation/loss"), task_of(run).levels()
-    margin = 0.1 * (levels["plateau"] - levels["floor"])
-    low, high = levels["plateau"] - margin, log(2) + margin
+    loss, (floor, plateau) = run.series("evaluation/loss"), _ends(run)
+    margin = 0.1 * (plateau - floor)
+    low, high = plateau - margin, max(plateau, log(2)) + margin
     on = longest_stretch(loss.steps, (loss.values >= low) & (loss.values <= high))
     waits = [window.length >= SHARE_OF_BUDGET * loss.steps[-1] and window.end < time
              for window, time in zip(on, half.times, strict=True)]  # fmt: skip
