@@ -17,6 +17,7 @@ FIELDS = (
     "Allowed: activation, attention, causal, depth, heads, hidden, initial_deviation, "
     "initial_scale, kind, norm, positions, stochastic_depth, width"
 )
+MAPS = "Allowed: embedding, final, stages.0.block.0, stages.1.block.0, stages.2.block.0"
 SERIES = (
     "Allowed: attention-map/blocks.0, evaluation/accuracy, evaluation/accuracy-first, "
     "evaluation/accuracy/teacher-forced, evaluation/loss, evaluation/loss/answer, loss/train"
@@ -135,6 +136,83 @@ LINES = {
         "instruments.0 (evaluation): an input of 12 positions is longer than the model's table "
         "of 9; allowed: model.positions of at least that many"
     ),
+    # images, text, and what the remedies take
+    "run vit.yaml --set model.attention=norm-softmx": (
+        "experiment: model.attention.kind: unknown normaliser 'norm-softmx'; did you mean "
+        "'norm-softmax'? Allowed: learned-temperature, linear, norm-softmax, qk-norm, softmax"
+    ),
+    "run vit.yaml --set 'model.attention={kind: norm-softmax, statistic: varience}'": (
+        "experiment: model.attention.statistic: 'varience' is not allowed: "
+        "input should be 'variance' or 'deviation'"
+    ),
+    "run vit.yaml --set model.patch=5": (
+        "experiment: model (vit): patch 5 x 5 does not fill an image of 16 x 16; "
+        "allowed: heights that divide 16 and widths that divide 16"
+    ),
+    "run vit.yaml --set 'model={kind: decoder, width: 8}'": (
+        "experiment: model (decoder): takes tokens or vectors; the task gives images"
+    ),
+    "run tiny.yaml --set 'model={kind: vit}'": (
+        "experiment: model (vit): takes images; the task gives tokens"
+    ),
+    "run tiny.yaml --set task=icl-regression --set 'model={kind: one-layer-attention}'": (
+        "experiment: model (one-layer-attention): takes tokens; the task gives vectors"
+    ),
+    "run vit.yaml --set 'model={kind: resnet, layers: 10}'": (
+        "experiment: model.layers: 10 is not allowed: input should be 9, 18 or 34"
+    ),
+    "run vit.yaml --set task.source=digit": (
+        "experiment: task.source: 'digit' is not allowed: "
+        "input should be 'digits', 'mnist-fashion' or 'mnist-5k-fashion'"
+    ),
+    "run vit.yaml --set task.control=oracl": (
+        "experiment: task.control: 'oracl' is not allowed: "
+        "input should be 'none', 'always-top-right', 'predict-z' or 'oracle'"
+    ),
+    "run tiny.yaml --set 'task={kind: masked-text, corpus: nowhere.txt}'": (
+        "experiment: task.corpus.path: 'nowhere.txt' cannot be read: No such file or directory; "
+        "allowed: a UTF-8 text file"
+    ),
+    "run tiny.yaml --set 'task={kind: causal-text, vocabulary: 100}'": (
+        "experiment: task.vocabulary: 100 is not allowed: "
+        "input should be greater than or equal to 257"
+    ),
+    "run vit.yaml --set 'interventions=[{kind: heat-treatment, start: 0}]'": (
+        "experiment: interventions.0.start: 0 is not allowed: input should be greater than 0"
+    ),
+    "run vit.yaml --set 'interventions=[{kind: gradient-rescaling, mode: median}]'": (
+        "experiment: interventions.0.mode: 'median' is not allowed: "
+        "input should be 'mean', 'per-head-to-value' or 'to-value'"
+    ),
+    "run vit.yaml --set 'interventions=[{kind: attention-bias, factor: 2}]'": (
+        "experiment: interventions.0 (attention-bias): "
+        "task two-step-image has no oracle attention set for layer 0"
+    ),
+    "run vit.yaml --set model=small-convnet --set interventions=[heat-treatment]": (
+        f"interventions.0 (heat-treatment): unknown site 'blocks.*.attention.temperature'. {MAPS}"
+    ),
+    "run vit.yaml --set model=small-convnet --set instruments=[attention-map]": (
+        f"instruments.0 (attention-map): unknown site 'blocks.*.attention.pattern'. {MAPS}"
+    ),
+    "run vit.yaml --set model=small-convnet --set interventions=[gradient-rescaling]": (
+        "gradient-rescaling: the model has no attention; allowed: those with it"
+    ),
+    "run vit.yaml --set instruments=[hidden-cosine]": (
+        "instruments.0 (hidden-cosine): hidden-cosine.sites: a cosine needs two states; "
+        "'final' leaves 1"
+    ),
+    "run vit.yaml --set 'instruments=[{kind: token-attention, tokens: [0]}]'": (
+        "experiment: instruments.0 (token-attention): "
+        "task two-step-image gives images, not tokens"
+    ),
+    "run vit.yaml --set 'instruments=[{kind: class-probe, targets: [z, x]}]'": (
+        "experiment: instruments.0 (class-probe): targets: unknown target 'x'. Allowed: class-0, "
+        "class-1, class-2, class-3, colour-0, colour-1, colour-2, colour-3, y, z"
+    ),
+    "run vit.yaml --set 'instruments=[{kind: evaluation, task: {kind: icl-regression}}]'": (
+        "experiment: instruments.0 (evaluation): task icl-regression has 0 tokens and 1 outputs, "
+        "the experiment's 0 and 10"
+    ),
     "run tiny.yaml --name a/b": (
         "experiment: name: 'a/b' is not allowed: "
         "string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'"
@@ -216,6 +294,9 @@ LINES = {
 
 # command, how the line begins, where the rest is another library's or the system's wording
 BEGINNINGS = {
+    "run vit.yaml --set task.source=mnist-fashion --set task.folder=nowhere": (
+        "train-images-idx3-ubyte of MNIST (or .gz) is in none of nowhere/MNIST/raw, nowhere/mnist, "
+    ),
     "run words.yaml": "words.yaml: not YAML: ",
     "run binary.yaml": "binary.yaml: cannot be read: ",
     "run tiny.yaml --set 'steps=[1'": "--set steps: '[1' is not YAML: ",
@@ -227,6 +308,12 @@ BEGINNINGS = {
 }
 
 
+VIT = """\
+task: two-step-image
+model: {kind: vit, depth: 1, heads: 2, width: 8, patch: 8}
+steps: 2
+batch: 4
+"""
 MATRIX = """\
 task: &task {kind: matrix-completion, rows: 3, columns: 3, rank: 1}
 model: {kind: encoder, depth: 1, heads: 2, width: 8}
@@ -256,6 +343,7 @@ def place(saltus, tiny, run, others, tmp_path) -> Path:
         shutil.copytree(others / name, tmp_path / "runs" / name)
     shutil.copy(others / "wider.safetensors", tmp_path)
     (tmp_path / "matrix.yaml").write_text(MATRIX)
+    (tmp_path / "vit.yaml").write_text(VIT)
     (tmp_path / "grafted.yaml").write_text(tiny.read_text() + f"interventions: {GRAFT}\n")
     (tmp_path / "field.yaml").write_text(tiny.read_text().replace("width: 8", "widht: 8"))
     (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
