@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from saltus.errors import SaltusError
 from saltus.experiment import Experiment
 from saltus.models import Tape, group_of
+from saltus.models.vit import VisionTransformer
 from saltus.runs import verify
 from saltus.training.ensemble import Ensemble
 from saltus.training.isolation import is_separable
@@ -193,3 +195,9 @@ def test_frozen_statistics_stay_as_they_are():
     for name, value in ensemble.parameters.items():
         if group_of(name) == "statistics":
             torch.testing.assert_close(value, ensemble.initial[name], rtol=0, atol=0)
+
+
+def test_noise_that_no_tape_would_carry_is_refused(monkeypatch):
+    monkeypatch.setattr(VisionTransformer, "stackable", False)
+    with pytest.raises(SaltusError, match="vit: its training pass differs .* stackable models"):
+        Ensemble(experiment("stochastic depth").members())

@@ -57,7 +57,10 @@ def _normalised(
 ) -> Float[Tensor, " head"]:
     visible = visible_keys(pattern)
     several = visible > 1
-    ceiling = torch.where(several, visible, 2).to(entropies.dtype).log()
+    # From a table that all members share: logarithms of each member's own row would be rounded
+    # otherwise in a stack than alone.
+    counts = torch.arange(1, pattern.shape[-1] + 1, device=pattern.device, dtype=entropies.dtype)
+    ceiling = counts.log()[torch.where(several, visible, 2) - 1]
     share = torch.where(several, entropies / ceiling, 0.0)
     return share.mean(0).sum(-1) / several.sum()
 

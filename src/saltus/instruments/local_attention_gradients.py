@@ -104,7 +104,7 @@ def known_normaliser(kind: str, reading: Reading) -> tuple[Normaliser, bool]:
     if reading.model is None:
         raise SaltusError(
             f"instrument {kind}: a module of your own does not say how it makes weights of logits; "
-            "allowed: models of an experiment, read by saltus.start or saltus look"
+            "allowed: models of an experiment, or saltus.read with model="
         )
     normaliser = getattr(reading.model, "attention", Softmax())
     if not isinstance(normaliser, Normaliser):

@@ -43,6 +43,11 @@ class Ensemble:
                 "members would share it; allowed: saltus.models.batch_norm.BatchNorm, which keeps "
                 "each member's own"
             )
+        if first.model.differs_in_training and not first.model.stackable:
+            raise SaltusError(
+                f"model {first.model.kind}: its training pass differs from evaluation, which only "
+                "a stackable model is told; allowed: stackable models"
+            )
         shapes = {name: value.shape for name, value in self.module.named_parameters()}
         self.names = list(shapes)
         self.layout = Layout(shapes, self.dtype)

@@ -99,7 +99,7 @@ PANELS: dict[str, Panel] = {
     "rate": Panel(
         "Digits: learning rate", "learning rate",
         {f"{rate:g}": {"optimizer.learning_rate": rate} for rate in (1e-3, 2e-3, 4e-3)},
-        steps=2000,
+        steps=2000, seeds=6,
     ),
     "start": Panel(
         "Digits: queries and keys that start smaller or larger", "factor",
@@ -120,11 +120,6 @@ PANELS: dict[str, Panel] = {
     "fashion": Panel(
         "MNIST digits and Fashion-MNIST, patches of a whole cell", "tokens",
         {"5": {"model.patch": 28}}, seeds=6, common={"task.source": "mnist-5k-fashion"},
-    ),
-    "stand-in-rate": Panel(
-        "Two-step masked language modelling: learning rate", "learning rate",
-        {f"{rate:g}": {"optimizer.learning_rate": rate} for rate in (1e-3, 4e-3)},
-        arm="mlm-softmax", steps=800, seeds=6, methods=THREE,
     ),
 }  # fmt: skip
 
