@@ -199,5 +199,5 @@ def test_frozen_statistics_stay_as_they_are():
 
 def test_noise_that_no_tape_would_carry_is_refused(monkeypatch):
     monkeypatch.setattr(VisionTransformer, "stackable", False)
-    with pytest.raises(SaltusError, match="vit: its training pass differs .* stackable models"):
+    with pytest.raises(SaltusError, match=r"vit: its training pass differs .* stackable models"):
         Ensemble(experiment("stochastic depth").members())

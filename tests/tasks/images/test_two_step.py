@@ -60,7 +60,7 @@ def test_the_kind_alone_is_the_main_task_on_digits():
     task = Task.parse("two-step-image")
     assert task == TwoStepImage()
     assert task.layout is VARIANTS["T1"]
-    assert task.interface[:3] == (0, 1, 10, 0, (3, 16, 16))
+    assert task.interface == (0, 1, 10, 0, (3, 16, 16))
     assert task.label_classes()["class-0"] == 10
     assert TwoStepImage(variant="T4").label_classes()["class-0"] == 11
     assert TwoStepImage(control="predict-z").interface.outputs == 2
