@@ -133,6 +133,38 @@ def test_list_names_everything_and_its_fields(saltus):
     assert "bias-10" in said.out and "Repetition during the plateau" in said.out
 
 
+def test_list_names_what_learns_images_and_text(saltus):
+    said = saltus("list")
+    for kind in (
+        "vit", "resnet", "small-convnet", "two-step-image", "two-step-mlm", "icl-regression",
+        "icl-labels", "masked-text", "causal-text", "heat-treatment", "gradient-rescaling",
+        "class-probe", "code-length", "softmax-jacobian",
+    ):  # fmt: skip
+        assert f" {kind} " in said.out
+    fields = saltus("list", "models", "vit", "--json").document["fields"]
+    assert {"patch", "pooling", "attention"} <= {field["name"] for field in fields}
+
+
+@pytest.mark.parametrize(
+    ("model", "reading"),
+    [
+        ("{kind: vit, depth: 1, heads: 2, width: 8, patch: 8}", "attention-received"),
+        ("small-convnet", "norms"),
+    ],
+)
+def test_a_model_of_images_goes_through_every_verb(saltus, tiny, model, reading):
+    images = ["--set", "task=two-step-image", "--set", f"model={model}"]
+    instruments = f"[{{kind: evaluation, cadence: 2}}, {{kind: {reading}, cadence: 3}}]"
+    assert saltus("run", tiny, *images, "--set", f"instruments={instruments}").code == 0
+    shown = saltus("show", "tiny", "evaluation/accuracy-z1")
+    assert shown.code == 0 and "mean" in shown.out
+    looked = saltus("look", "tiny", "--read", reading)
+    assert looked.code == 0 and "mean [95 % interval]" in looked.out
+    assert saltus("report", "tiny", "-o", "page.html").code == 0
+    assert "two-step-image" in Path("page.html").read_text()
+    assert saltus("verify", "tiny").code == 0
+
+
 def test_the_fields_of_a_part_are_what_an_experiment_takes(saltus):
     fields = saltus("list", "optimizers", "adamw", "--json").document["fields"]
     by_name = {field["name"]: field for field in fields}

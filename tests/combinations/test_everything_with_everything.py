@@ -1,0 +1,273 @@
+"""Every task with every model, instrument and intervention: it works, or one line says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from saltus.errors import SaltusError
+from saltus.experiment import Experiment
+from saltus.instruments import Instrument
+from saltus.interventions import Intervention
+from saltus.models import Model
+from saltus.models.normalisers import Normaliser
+from saltus.tasks import Task
+from saltus.training.ensemble import Ensemble
+from saltus.training.launch import check, place_of, told_at
+from saltus.training.readings import measure
+from small_parts import INSTRUMENTS, INTERVENTIONS, MODELS, kinds, small_task
+
+# What works whatever is learned, on every model, and on every model with attention.
+ALWAYS = {
+    "component-switching",
+    "conservation",
+    "evaluation",
+    "gradient-balance",
+    "gradient-norms",
+    "norms",
+    "sample-losses",
+}
+WITH_ATTENTION = {
+    "activation-patching",
+    "attention-entropy",
+    "attention-logits",
+    "attention-map",
+    "attention-received",
+    "attention-shift",
+    "head-ablation",
+    "local-attention-gradients",
+    "qkv-gradients",
+    "softmax-jacobian",
+}
+CHANGES_ALWAYS = {"freeze", "scale-start", "transplant"}
+CHANGES_ATTENTION = {"ablate-heads", "heat-treatment", "temperature"}
+CHANGES_BLOCKS = {"gradient-rescaling"}  # of attention with queries, keys and values of its own
+CONVOLUTIONS = {"resnet", "small-convnet"}
+
+Make = Callable[..., Experiment]
+
+
+@pytest.fixture(scope="session")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """A tiny experiment from a task's and a model's kind, with fields of each changed."""
+    folder = tmp_path_factory.mktemp("texts")
+
+    def build(task: str, model: str, fields: dict[str, Any] | None = None, **more: Any):
+        batch = 6 if task == "word-cooccurrence" else 4  # its exact counts come in sixths
+        return Experiment.of(
+            {
+                "task": small_task(task, folder),
+                "model": {"kind": model, **MODELS.get(model, {}), **(fields or {})},
+                "steps": 1,
+                "batch": batch,
+                "evaluation_batch": 6,
+                "seeds": 2,
+                "engine": {"workers": 1},
+                **more,
+            }
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def trained(make: Make) -> Callable[..., Ensemble]:
+    """Two seeds after a step, with the gradient of the next."""
+
+    @cache
+    def train(task: str, model: str, **fields: Any) -> Ensemble:
+        ensemble = Ensemble(make(task, model, fields).members())
+        ensemble.retire(ensemble.differentiate(0), 0)
+        ensemble.update(0)
+        ensemble.differentiate(1)
+        assert not ensemble.diverged and ensemble.flat.isfinite().all()
+        return ensemble
+
+    return train
+
+
+def pairs() -> list[tuple[str, str]]:
+    """The tasks and models that belong together."""
+    takes = {kind: Model.registry[kind].takes for kind in kinds(Model)}  # type: ignore[attr-defined]
+    return [
+        (task, model)
+        for task in kinds(Task)
+        for model, accepted in takes.items()
+        if gives(task) in accepted
+    ]
+
+
+def gives(task: str) -> str:
+    return {"two-step-image": "images", "icl-regression": "vectors"}.get(task, "tokens")
+
+
+every_pair = pytest.mark.parametrize(("task", "model"), pairs())
+
+
+def read(ensemble: Ensemble, instrument: dict[str, Any]) -> dict[str, Tensor]:
+    """One reading, of an instrument that the experiment's own checks have seen."""
+    data = {**ensemble.experiment.data(), "instruments": [instrument]}
+    part = Experiment.of(data).instruments[0]
+    donor = {name: value.detach().flip(0) for name, value in ensemble.parameters.items()}
+    with told_at(place_of([part], 0)):
+        return measure(ensemble, [part], 1, donor=donor)
+
+
+def readings(ensemble: Ensemble) -> dict[str, dict[str, Tensor] | str]:
+    """What every instrument gives, or the line in which it is refused."""
+    found: dict[str, dict[str, Tensor] | str] = {}
+    for kind in kinds(Instrument):
+        try:
+            found[kind] = read(ensemble, {"kind": kind, **INSTRUMENTS.get(kind, {})})
+        except SaltusError as error:
+            found[kind] = str(error).removeprefix("experiment: ")
+    return found
+
+
+def is_one_line_about(line: str, place: str) -> bool:
+    return line.startswith(place) and "\n" not in line and len(line) > len(place) + 10
+
+
+@pytest.mark.parametrize("model", kinds(Model))
+@pytest.mark.parametrize("task", kinds(Task))
+def test_a_model_takes_the_task_or_says_what_it_takes(task, model, make):
+    if (task, model) in pairs():
+        assert make(task, model).task.interface.takes == gives(task)
+        return
+    with pytest.raises(SaltusError) as refused:
+        make(task, model)
+    assert is_one_line_about(str(refused.value), f"experiment: model ({model}): takes ")
+    assert str(refused.value).endswith(f"the task gives {gives(task)}")
+
+
+@every_pair
+def test_an_instrument_reads_or_says_why_not(task, model, trained):
+    read_always = ALWAYS if model in CONVOLUTIONS else ALWAYS | WITH_ATTENTION
+    for kind, found in readings(trained(task, model)).items():
+        if isinstance(found, str):
+            assert is_one_line_about(found, f"instruments.0 ({kind}): "), found
+            assert kind not in read_always, found
+            continue
+        assert found or kind == "conservation"  # of a model without symmetries
+        for name, value in found.items():
+            assert len(value) == 2 and value.is_floating_point(), name
+            assert not value.isinf().any(), name
+            assert not value.isnan().all() or "accuracy" in name, name
+
+
+@pytest.mark.parametrize(
+    ("task", "model"),
+    [pair for pair in pairs() if gives(pair[0]) != "tokens"],
+)
+def test_members_do_not_mix(task, model, trained, make):
+    """The second of two seeds is read as it is alone."""
+    alone = Ensemble(make(task, model, seeds=[1]).members())
+    alone.differentiate(0)
+    alone.update(0)
+    alone.differentiate(1)
+    pair = trained(task, model)
+    for kind in kinds(Instrument):
+        fields = {"kind": kind, **INSTRUMENTS.get(kind, {})}
+        if kind in ("component-switching", "class-probe", "code-length"):
+            continue  # another donor; what is trained multiplies the last bits
+        try:
+            together = read(pair, fields)
+        except SaltusError:
+            continue
+        for name, value in read(alone, fields).items():
+            torch.testing.assert_close(
+                value[0], together[name][1], rtol=2e-3, atol=1e-5, equal_nan=True, msg=name
+            )
+
+
+def without_effect(model: str) -> set[str]:
+    """The interventions that a model has nothing for."""
+    if model in CONVOLUTIONS:
+        return CHANGES_ATTENTION | CHANGES_BLOCKS | {"attention-bias"}
+    return CHANGES_BLOCKS if model == "one-layer-attention" else set()
+
+
+def changes(task: str, model: str, make: Make, donor: Path) -> dict[str, Intervention | str]:
+    """Every intervention that the experiment's own checks let through, or why they do not."""
+    found: dict[str, Intervention | str] = {}
+    for kind in kinds(Intervention):
+        fields = {"kind": kind, **INTERVENTIONS.get(kind, {})}
+        if kind == "transplant":
+            fields["source"] = str(donor)
+        try:
+            found[kind] = make(task, model, interventions=[fields]).interventions[0]
+        except SaltusError as error:
+            found[kind] = str(error).removeprefix("experiment: ")
+    return found
+
+
+@pytest.fixture
+def donor(tmp_path: Path) -> Callable[[Ensemble], Path]:
+    """The parameters of an ensemble as a file to transplant from."""
+
+    def write(ensemble: Ensemble) -> Path:
+        path = tmp_path / "donor.safetensors"
+        save_file(
+            {name: value.detach().clone() for name, value in ensemble.parameters.items()}, path
+        )
+        return path
+
+    return write
+
+
+@every_pair
+def test_all_interventions_that_a_task_allows_act_together(task, model, trained, make, donor):
+    found = changes(task, model, make, donor(trained(task, model)))
+    for kind, line in found.items():
+        if isinstance(line, str):
+            assert is_one_line_about(line, f"interventions.0 ({kind}): "), line
+            assert kind not in CHANGES_ALWAYS | CHANGES_ATTENTION | CHANGES_BLOCKS, line
+    left = without_effect(model)
+    acting = [
+        part for kind, part in found.items() if kind not in left and not isinstance(part, str)
+    ]
+    ensemble = Ensemble(make(task, model, interventions=acting).members())
+    ensemble.retire(ensemble.differentiate(0), 0)
+    ensemble.update(0)
+    assert ensemble.differentiate(1).isfinite().all() and not ensemble.diverged
+
+
+@pytest.mark.parametrize("model", kinds(Model))
+def test_an_intervention_changes_every_model_or_says_why_not(model, trained, make, donor):
+    """As at the start of a run: with the sites that the model has, and one forward pass."""
+    task = next(task for task, taker in pairs() if taker == model)
+    for kind, part in changes(task, model, make, donor(trained(task, model))).items():
+        if isinstance(part, str):
+            continue
+        experiment = make(task, model, interventions=[part])
+        if kind in without_effect(model):
+            with pytest.raises(SaltusError, match=kind) as refused:
+                check(experiment)
+            assert "\n" not in str(refused.value)
+        else:
+            check(experiment)
+
+
+@pytest.mark.parametrize("attention", kinds(Normaliser))
+@pytest.mark.parametrize(
+    ("task", "model"),
+    [("moving-window-sum", "decoder"), ("icl-regression", "encoder"), ("two-step-image", "vit")],
+)
+def test_attention_is_read_whatever_makes_its_weights(task, model, attention, trained):
+    found = readings(trained(task, model, attention=attention))
+    for kind in ALWAYS | WITH_ATTENTION:
+        assert not isinstance(found[kind], str), found[kind]
+
+
+@pytest.mark.parametrize("change", [("pooling", "mean"), ("position_table", "sine")])
+def test_a_vision_transformer_is_read_whatever_its_tokens(change, trained):
+    found = readings(trained("two-step-image", "vit", **dict([change])))
+    for kind in ALWAYS | WITH_ATTENTION:
+        assert not isinstance(found[kind], str), found[kind]
