@@ -30,7 +30,10 @@ VERBS = (
     "baseline, compare, dropbench, export, figure, flow, list, llm, look, power, query, report, "
     "reproduce, resume, run, runs, show, verify"
 )
-STUDIES = "did you mean 'loss-plateau'? Allowed: loss-plateau, matrix-completion, word-cooccurrence"
+STUDIES = (
+    "did you mean 'loss-plateau'? Allowed: eureka, loss-plateau, matrix-completion, "
+    "word-cooccurrence"
+)
 
 # command, the line after "saltus: "
 LINES = {
