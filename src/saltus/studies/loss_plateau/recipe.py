@@ -11,6 +11,7 @@ from saltus.instruments.hidden_cosine import HiddenCosine
 from saltus.instruments.norms import Norms
 from saltus.instruments.repetition import Repetition
 from saltus.interventions.attention_bias import AttentionBias
+from saltus.models.normalisers import Linear
 from saltus.models.transformer import Decoder
 from saltus.studies.loss_plateau.variants import QUICK, SOFTMAX_STEPS, TASKS, variants
 from saltus.studies.study import Scale
@@ -65,7 +66,7 @@ def paper() -> Experiment:
         scale="paper",
         task=MovingWindowSum(length=16, window=2),
         # The released model's position table has 33 rows, of which 32 are used.
-        model=Decoder(depth=1, heads=1, width=256, attention="linear", positions=33),
+        model=Decoder(depth=1, heads=1, width=256, attention=Linear(), positions=33),
         optimizer=Adam(learning_rate=1e-4),
         instruments=instruments(10),
         steps=400,
