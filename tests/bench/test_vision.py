@@ -58,13 +58,14 @@ def test_both_sides_train_alike(sides):
 
 
 def test_a_position_that_decays_would_be_seen(sides):
-    """The groups are the arm's: nothing of embeddings and norms decays, all else does."""
+    """The groups are the arm's: no bias, norm, position or class token decays, all else does."""
     _, loops = sides
     names = {id(value): name for name, value in loops[0].module.named_parameters()}
     for group in loops[0].optimizer.param_groups:
         for value in group["params"]:
             name = names[id(value)]
-            still = "norm" in name or name.split(".")[0] in ("patch", "class_token", "position")
+            first = name.split(".")[0]
+            still = "norm" in name or name.endswith("bias") or first in ("class_token", "position")
             assert group["weight_decay"] == (0 if still else 0.05), name
 
 

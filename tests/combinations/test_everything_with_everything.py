@@ -191,7 +191,7 @@ def without_effect(model: str) -> set[str]:
     """The interventions that a model has nothing for."""
     if model in CONVOLUTIONS:
         return CHANGES_ATTENTION | CHANGES_BLOCKS | {"attention-bias"}
-    return CHANGES_BLOCKS if model == "one-layer-attention" else set()
+    return set()
 
 
 def changes(task: str, model: str, make: Make, donor: Path) -> dict[str, Intervention | str]:

@@ -33,7 +33,7 @@ def test_quick_softmax_has_eight_seeds_and_methods_share_theirs():
     assert len(quick["softmax"].seeds) >= 8
     for name in ("heat-treatment", "norm-softmax"):
         assert set(quick[name].seeds) <= set(quick["softmax"].seeds)
-        assert quick[f"mlm-{name}"].seeds == quick["mlm-softmax"].seeds
+        assert set(quick[f"mlm-{name}"].seeds) <= set(quick["mlm-softmax"].seeds)
 
 
 def test_the_papers_model_and_rates():

@@ -110,8 +110,8 @@ def pair_cosine(states: Float[Tensor, "*batch position width"]) -> Float[Tensor,
 
 
 def columns(
-    groups: Sequence[Float[Tensor, "*batch state width"]], across: bool
-) -> tuple[list[Float[Tensor, "*batch state"]], list[list[int]]]:
+    groups: Sequence[Float[Tensor, "*batch _ width"]], across: bool
+) -> tuple[list[Float[Tensor, "*batch _"]], list[list[int]]]:
     """For every state h_j the sum of cos(h_i, h_j) over later states h_i of its group, and how many
     those are; `across` counts the states of later groups among them."""
     sums, pairs = [], []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
@@ -15,7 +15,7 @@ from saltus.models.groups import select
 from saltus.parts import Part
 from saltus.tasks.base import Task
 
-Knobs = Mapping[str, Tensor]
+Knobs = Mapping[str, Any]  # 0-dimensional tensors, and `steps`
 
 
 class Intervention(Part):
@@ -23,7 +23,7 @@ class Intervention(Part):
 
     `memberwise` names the numeric fields in which the members of an ensemble may differ. Inside
     `edit` read them from `knobs` (0-dimensional tensors), never from `self`; a field that is None
-    is NaN there. `knobs["steps"]` is the length of the training.
+    is NaN there. `knobs["steps"]` is a plain number, the length of the training.
     """
 
     memberwise: ClassVar[tuple[str, ...]] = ()

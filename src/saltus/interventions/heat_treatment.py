@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import pi
 from typing import ClassVar, Literal
 
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from saltus.interventions.base import Intervention, Knobs
 from saltus.interventions.temperature import TEMPERATURE
-from saltus.models.whole_vectors import each_alone
 from saltus.tasks.base import Task
 
 
@@ -42,7 +42,7 @@ class HeatTreatment(Intervention):
         """s at every step of a training of `steps`, towards `end` where the field is not given."""
         last = torch.tensor(self.end or end, dtype=torch.float64)
         start = torch.tensor(self.start, dtype=torch.float64)
-        return last + (start - last) * self.fall(torch.arange(steps), torch.tensor(steps))
+        return last + (start - last) * falls(self.schedule, self.epoch, steps)[:steps]
 
     @property
     def changes_by_step(self) -> bool:
@@ -52,19 +52,21 @@ class HeatTreatment(Intervention):
         return (TEMPERATURE,)
 
     def edit(self, site: str, value: Tensor, knobs: Knobs, step: Tensor, task: Task) -> Tensor:
+        fall = falls(self.schedule, self.epoch, int(knobs["steps"]), value.device)[step]
         own = 1 / value.double()
         end = torch.where(knobs["end"].isnan(), own, knobs["end"])
-        scale = end + (knobs["start"] - end) * self.fall(step, knobs["steps"])
-        return (1 / scale).to(value.dtype)
+        return (1 / (end + (knobs["start"] - end) * fall)).to(value.dtype)
 
-    def fall(self, step: Tensor, steps: Tensor) -> Tensor:
-        """From 1 at step 0 to 0 where `end` is reached."""
-        epoch, epochs = step // self.epoch, steps // self.epoch
-        if self.schedule == "constant":
-            return torch.ones_like(epoch, dtype=torch.float64)
-        length = epochs // 2 if self.schedule == "half-cosine" else epochs
-        progress = torch.where(epoch < length, epoch.double() / length.clamp_min(1), 1.0)
-        if self.schedule == "linear":
-            return 1 - progress
-        # A member's cosine must not depend on how many others are computed beside it.
-        return (1 + each_alone(torch.cos, pi * progress)) / 2
+
+@lru_cache(maxsize=64)  # a table: in a stack of members, a cosine may round as it does not alone
+def falls(
+    schedule: str, epoch: int, steps: int, device: torch.device | str = "cpu"
+) -> Float64[Tensor, " step"]:
+    """At steps 0 to `steps`: from 1 to 0, where `end` is reached."""
+    at, epochs = torch.arange(steps + 1) // epoch, steps // epoch
+    if schedule == "constant":
+        return torch.ones(steps + 1, dtype=torch.float64, device=device)
+    length = epochs // 2 if schedule == "half-cosine" else epochs
+    progress = torch.where(at < length, at.double() / max(1, length), 1.0)
+    fall = 1 - progress if schedule == "linear" else (1 + torch.cos(pi * progress)) / 2
+    return fall.to(device)

@@ -300,8 +300,7 @@ class Ensemble:
             kind = torch.int64 if whole else torch.float64
             given = [math.nan if value is None else value for value in values]
             knobs[name] = torch.tensor(given, device=self.device, dtype=kind)
-        steps = [member.experiment.steps for member in self.members]
-        return knobs | {"steps": torch.tensor(steps, device=self.device)}
+        return knobs
 
     def _edit(self, index: int, step: int, repeat: int, rows: Sequence[int] | None) -> Edit:
         intervention, task = self.experiment.interventions[index], self.task
@@ -313,6 +312,7 @@ class Ensemble:
         moment = torch.full((count * repeat,), step, device=self.device)
 
         def edit(site: str, value: Tensor, own: dict[str, Tensor], now: Tensor) -> Tensor:
-            return intervention.edit(site, value, own, now, task)
+            steps = self.experiment.steps
+            return intervention.edit(site, value, {**own, "steps": steps}, now, task)
 
         return lift_edit(edit, knobs, moment)

@@ -55,8 +55,8 @@ def two_step_mlm(scale: Scale) -> Experiment:
             AttentionEntropy(cadence=Cadence(every=200), normalised=True),
             AttentionReceived(cadence=Cadence(every=200), samples=128),
         ),
-        steps=800,
-        seeds=8 if scale == "quick" else 20,
+        steps=800 if scale == "paper" else 600,
+        seeds=20 if scale == "paper" else 8,
     )
 
 
