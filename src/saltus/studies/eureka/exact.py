@@ -28,7 +28,7 @@ from saltus.tasks.base import Batch
 from saltus.tasks.images import VARIANTS, TwoStepImage
 from saltus.tasks.images.order import epoch_steps, walk
 
-SEEDS, LOSS_SEEDS = 4, 8  # levels of the loss need more than the others
+SEEDS, LOSS_SEEDS = 6, 8  # levels of the loss need more than the others
 IMAGES = 4  # of a forward pass
 SETS = 4  # seeds where seven tasks are drawn from
 DRAWN, AT_ONCE = 50_000, 5_000  # samples of a seed

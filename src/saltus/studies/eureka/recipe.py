@@ -97,7 +97,7 @@ def quick() -> dict[str, Experiment]:
     network = {"model": SmallConvnet().model_dump(mode="json"), "optimizer.groups": {}}
     control = {"task.control": "always-top-right", "steps": 300}
     arms |= {
-        "convnet": arm(base, "convnet", light | network | {"steps": 1000}),
+        "convnet": arm(base, "convnet", light | network | {"steps": 1200}),
         "control": arm(base, "control", light | control | {
             "instruments": [*_data(levels(25))]}),
     }  # fmt: skip
@@ -186,7 +186,7 @@ def inside(every: int, often: int) -> tuple[AnyInstrument, ...]:
 def probe(at: int) -> ClassProbe:
     """What the class token and all tokens of each head tell of z, y and what the cells show."""
     return ClassProbe(
-        cadence=Cadence(at=(at,)), tokens="class", representations=("z", "output", "residual"),
+        cadence=Cadence(at=(at,)), tokens="class", representations=("output", "residual"),
         train=1024,
     )  # fmt: skip
 

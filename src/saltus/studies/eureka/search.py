@@ -128,6 +128,7 @@ def setting(panel: Panel, row: str, method: str) -> Experiment:
         update={
             "name": "search",
             "steps": panel.steps,
+            "evaluation_batch": 512,
             "seeds": tuple(range(panel.first_seed, panel.first_seed + panel.seeds)),
             "instruments": (Evaluation(cadence=Cadence(every=50), generate=False),),
             "checkpoints": Checkpoints(),

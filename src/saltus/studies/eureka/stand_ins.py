@@ -105,6 +105,6 @@ def experiment(
         instruments=instruments,
         steps=steps,
         batch=64,
-        evaluation_batch=512,
+        evaluation_batch=256,
         seeds=tuple(range(seeds)),
     )
