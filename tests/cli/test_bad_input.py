@@ -237,7 +237,7 @@ LINES = {
     ),
     "reproduce --seeds 0": "--seeds: '0' is not allowed: a number of seeds, 1 or more",
     "reproduce --root tiny.yaml/runs": (
-        "cannot create run 'loss-plateau-quick-baseline' in tiny.yaml/runs/quick/loss-plateau: "
+        "cannot create run 'eureka-quick-softmax' in tiny.yaml/runs/quick/eureka: "
         "not a directory"
     ),
     # checkpoints of another architecture
