@@ -95,7 +95,7 @@ def trained(make: Make) -> Callable[..., Ensemble]:
 
 def pairs() -> list[tuple[str, str]]:
     """The tasks and models that belong together."""
-    takes = {kind: Model.registry[kind].takes for kind in kinds(Model)}  # type: ignore[attr-defined]
+    takes = {kind: Model.registry[kind].takes for kind in kinds(Model)}
     return [
         (task, model)
         for task in kinds(Task)

@@ -62,7 +62,7 @@ def test_maps_and_p_values_of_a_record():
     assert shown(RECORDED).row_count == 1
 
 
-def test_a_panel_is_trained_recorded_and_written(monkeypatch, tmp_path, capsys):
+def test_a_panel_is_recorded_written_and_read_again(monkeypatch, tmp_path, capsys):
     panel = Panel("Tiny", "rate", {"0.001": {}}, steps=2, seeds=2, methods=("softmax",))
     monkeypatch.setattr(search, "PANELS", {"tiny": panel})
     monkeypatch.setattr(search, "RECORD", tmp_path / "search.json")

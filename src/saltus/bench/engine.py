@@ -195,12 +195,15 @@ def process(pipe: Any, side: str, regime: Regime, chunk: int, threads: int, comp
 class Team:
     """Some equal contenders that run at the same time; their rates add up."""
 
-    def __init__(self, count: int, *setting: Any) -> None:
+    def __init__(
+        self, count: int, *setting: Any, contender: Callable[..., None] | None = None
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipes, self.processes = [], []
         for _ in range(count):
             mine, theirs = context.Pipe()
-            worker = context.Process(target=process, args=(theirs, *setting), daemon=True)
+            run = contender or process
+            worker = context.Process(target=run, args=(theirs, *setting), daemon=True)
             worker.start()
             self.pipes.append(mine)
             self.processes.append(worker)

@@ -10,7 +10,6 @@ each. All contenders take turns in the same run.
 
 from __future__ import annotations
 
-import multiprocessing
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -86,7 +85,7 @@ def compare(setting: Setting, rounds: int, seconds: float) -> dict[str, Any]:
     contenders["engine, 1 worker"] = (1, ENGINE, setting, chunk, 1)
     if workers > 1:
         contenders[f"engine, {workers} workers"] = (workers, ENGINE, setting, chunk, 1)
-    teams = {name: Crew(*contender) for name, contender in contenders.items()}
+    teams = {name: Team(*contender, contender=process) for name, contender in contenders.items()}
     samples: dict[str, list[float]] = {name: [] for name in teams}
     for _ in range(rounds):
         for name, team in teams.items():
@@ -113,22 +112,6 @@ def compare(setting: Setting, rounds: int, seconds: float) -> dict[str, Any]:
 def planned_chunk(setting: Setting) -> int:
     """Members that the engine trains together, as it plans them for the arm."""
     return len(plan(setting.experiment).shards[0])
-
-
-class Crew(Team):
-    """A team of these contenders."""
-
-    def __init__(self, count: int, *setting: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipes, self.processes = [], []
-        for _ in range(count):
-            mine, theirs = context.Pipe()
-            worker = context.Process(target=process, args=(theirs, *setting), daemon=True)
-            worker.start()
-            self.pipes.append(mine)
-            self.processes.append(worker)
-        for pipe in self.pipes:
-            pipe.recv()
 
 
 def process(pipe: Any, side: str, setting: Setting, chunk: int, threads: int) -> None:

@@ -25,11 +25,10 @@ from saltus.instruments import Cadence
 from saltus.instruments.evaluation import Evaluation
 from saltus.report.eureka_maps import median_map, ratio_map
 from saltus.report.heat_maps.record import HeatMaps
-from saltus.runs import Run, list_runs
 from saltus.runs.files import write_atomic
 from saltus.studies.eureka.measures import moments
 from saltus.studies.eureka.recipe import METHODS, recipe
-from saltus.training.launch import start
+from saltus.studies.once import trained
 from saltus.transitions.statistics.eureka import (
     EurekaMoments,
     eureka_comparison,
@@ -141,14 +140,6 @@ def setting(panel: Panel, row: str, method: str) -> Experiment:
         for part in given.get("interventions", [])
     ]
     return base.override({**changes, "interventions": interventions})
-
-
-def trained(experiment: Experiment, root: Path) -> Run:
-    """A finished run of exactly this experiment, trained now if there is none."""
-    for run in list_runs(root):
-        if run.experiment_yaml == experiment.to_yaml() and run.status["state"] == "done":
-            return run
-    return start(experiment, root)
 
 
 def record_of(panel: Panel, root: Path) -> dict[str, Any]:

@@ -21,14 +21,10 @@ from saltus.studies.eureka.measures import (
     VALIDATION,
     Window,
     abruptness,
-    by_setting,
     counted,
-    difference,
-    final,
     last_in,
     longest_stretch,
     moments,
-    no_smaller_share,
     over,
     quotient,
     rise,
@@ -36,6 +32,7 @@ from saltus.studies.eureka.measures import (
     task_of,
     waiting,
 )
+from saltus.studies.eureka.remedies import REMEDIES, higher, no_help, robust, sooner
 from saltus.studies.study import Scale
 from saltus.transitions import Times, first_crossing
 from saltus.transitions.statistics.eureka import lag
@@ -45,8 +42,6 @@ ABSTRACT = f"{SOURCE}, abstract"
 FIGURE = f"{SOURCE}, loss curves of the authors' README"
 CHEAP = 6_000  # steps of the spec's cheap setting
 SHARE_OF_BUDGET = 500 / CHEAP  # what a plateau must last there
-REMEDIES = {"heat-treatment": "HT", "norm-softmax": "NormSoftmax-var"}
-RATE = "optimizer.learning_rate"
 
 
 def claims(scale: Scale) -> list[Claim]:
@@ -102,14 +97,14 @@ def claims(scale: Scale) -> list[Claim]:
               lambda arms: _second_step(arms, paper)),
         Claim(7, f"The remedies raise the Eureka-ratio and shorten training{where}", ABSTRACT,
               "direction only", "each remedy, 5 or more seeds: ratio ≥ softmax's, censored mean e* "
-              "≤ 0.7 of softmax's", compared, lambda arms: _sooner(arms, shown)),
+              "≤ 0.7 of softmax's", compared, lambda arms: sooner(arms, shown)),
         Claim(8, f"The remedies end at a higher accuracy{where}", ABSTRACT,
               "direction only; 0.90 to 0.95 after success in a later paper",
               "each remedy: mean final accuracy ≥ softmax's + 0.05; of successful seeds ≥ "
-              "softmax's - 0.005", compared, lambda arms: _higher(arms, shown)),
+              "softmax's - 0.005", compared, lambda arms: higher(arms, shown)),
         Claim(9, "The remedies are more robust to hyper-parameters", ABSTRACT, "direction only",
               "each remedy: more of five learning rates with a Eureka-ratio ≥ 1/2 than softmax",
-              rates, _robust),
+              rates, robust),
         Claim(10, "On the plateau of softmax W_Q and W_K are starved; NormSoftmax feeds them",
               f"{SOURCE}, by a summary and reviews", "direction only",
               "first block, steps 5,000 to 30,000 of the plateau: G_q/G_v ≤ 0.5 for softmax, at "
@@ -130,7 +125,7 @@ def claims(scale: Scale) -> list[Claim]:
         *([] if paper else [
             Claim(20, "With five tokens of an image the remedies do not help",
                   "pilot of our spec, section 10; not the paper's", "nothing is said of so few",
-                  "each remedy, 5 or more seeds: censored mean e* ≥ softmax's", remedies, _no_help),
+                  "each remedy, 5 or more seeds: censored mean e* > softmax's", remedies, no_help),
         ]),
     ]  # fmt: skip
 
@@ -241,60 +236,6 @@ def _second_step(arms: Arms, paper: bool) -> list[Quantity]:
         _all_succeed("loss within 0.05 of the floor", near),
         quotient("step of that over the softmax saturation", near.times,
                  saturation(arms["softmax"]), Range(high=0.1)),
-    ]  # fmt: skip
-
-
-def _sooner(arms: Arms, where: str = "") -> list[Quantity]:
-    softmax, found = moments(arms[f"{where}softmax"]), []
-    for name, title in REMEDIES.items():
-        own = moments(arms[f"{where}{name}"])
-        budget = min(own.budget, softmax.budget)
-        late, early = counted(softmax, budget), counted(own, budget)
-        if min(late.min(), early.min()) == budget:  # no seed of either: nothing to compare
-            late = late * np.nan
-        found += [
-            no_smaller_share(f"{title}: Eureka-ratio minus softmax's", own.times, softmax.times),
-            quotient(f"{title}: e* over softmax's, censored means", early, late,
-                     Range(high=0.7), fewest=5),
-        ]  # fmt: skip
-    return found
-
-
-def _higher(arms: Arms, where: str = "") -> list[Quantity]:
-    softmax, found = arms[f"{where}softmax"], []
-    for name, title in REMEDIES.items():
-        run = arms[f"{where}{name}"]
-        solved, plain = (final(each)[moments(each).happened] for each in (run, softmax))
-        found += [
-            difference(f"{title}: final accuracy minus softmax's", final(run), final(softmax),
-                       Range(low=0.05)),
-            difference(f"{title}: the same of successful seeds", solved, plain, Range(low=-0.005)),
-        ]  # fmt: skip
-    return found
-
-
-def _no_help(arms: Arms) -> list[Quantity]:
-    softmax, found = moments(arms["softmax"]), []
-    for name, title in REMEDIES.items():
-        own = moments(arms[name])
-        budget = min(own.budget, softmax.budget)
-        found.append(
-            quotient(f"{title}: e* over softmax's, censored means", counted(own, budget),
-                     counted(softmax, budget), Range(low=1.0), fewest=5)
-        )  # fmt: skip
-    return found
-
-
-def _robust(arms: Arms) -> list[Quantity]:
-    good = {}
-    for name in ("softmax", *REMEDIES):
-        run = arms[f"rates-{name}"]
-        happened = moments(run).happened
-        good[name] = sum(happened[at].mean() >= 0.5 for at in by_setting(run, RATE).values())
-    return [
-        exact(f"{title}: learning rates with a ratio ≥ 1/2, more than softmax's {good['softmax']}",
-              good[name] - good["softmax"], Range(low=1.0))
-        for name, title in REMEDIES.items()
     ]  # fmt: skip
 
 

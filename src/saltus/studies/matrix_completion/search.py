@@ -20,10 +20,10 @@ from rich.table import Table
 from saltus.experiment import Checkpoints, Experiment
 from saltus.instruments import Cadence
 from saltus.instruments.evaluation import Evaluation
-from saltus.runs import Run, list_runs
+from saltus.runs import Run
 from saltus.studies.matrix_completion.measures import MASKED, task_of
 from saltus.studies.matrix_completion.recipe import recipe
-from saltus.training.launch import start
+from saltus.studies.once import trained
 from saltus.transitions import first_crossing
 
 STEPS, SEEDS = 1000, (0, 1)
@@ -70,14 +70,6 @@ def setting(changes: dict[str, Any]) -> Experiment:
         }
     )
     return base.override(changes) if changes else base
-
-
-def trained(experiment: Experiment, root: Path) -> Run:
-    """A finished run of exactly this experiment, trained now if there is none."""
-    for run in list_runs(root):
-        if run.experiment_yaml == experiment.to_yaml() and run.status["state"] == "done":
-            return run
-    return start(experiment, root)
 
 
 def row(run: Run) -> list[str]:
