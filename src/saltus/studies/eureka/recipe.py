@@ -46,7 +46,7 @@ DECAY = {
     pattern: Group(weight_decay=0)
     for pattern in ("*.bias", "norm", "embeddings.position", "embeddings.class")
 }
-STEPS, SHORT, EVERY = 1400, 900, 50  # of quick softmax, of the others; between readings
+STEPS, SHORT, EVERY = 1400, 850, 50  # of quick softmax, of the others; between readings
 CHANGED = (
     "scikit-learn's digits, 8 x 8, in the four cells for MNIST and Fashion-MNIST, 28 x 28; patch 8 "
     "for 4, so 5 tokens for 197; depth 2, heads 4 and width 64 for 7, 4 and 256, an initial "

@@ -55,7 +55,7 @@ def two_step_mlm(scale: Scale) -> Experiment:
             AttentionEntropy(cadence=Cadence(every=200), normalised=True),
             AttentionReceived(cadence=Cadence(every=200), samples=128),
         ),
-        steps=800 if scale == "paper" else 600,
+        steps=800 if scale == "paper" else 550,
         seeds=20 if scale == "paper" else 8,
     )
 
