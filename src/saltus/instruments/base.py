@@ -72,6 +72,7 @@ class Needs(NamedTuple):
     task: Task | None = None  # whose evaluation batch it is, if not the experiment's
     samples: int | None = None  # of the evaluation batch; if not given, the experiment's number
     donor: bool = False  # the parameters of another checkpoint, to take some of
+    update: bool = False  # what the optimiser's step from this state on changes
 
     @property
     def look(self) -> bool:
@@ -110,7 +111,7 @@ class Reading:
     """One model at one step, as an instrument sees it. Everything is on the evaluation batch,
     a fresh one that is a pure function of (seed, step), or on the training batch of this step
     (`Needs.training`), except `gradients`, which is always the training gradient of the update
-    that follows.
+    that follows, before clipping and rescaling, and `update`, which is that update itself.
     """
 
     task: Task
@@ -126,6 +127,7 @@ class Reading:
     generated: Tensor | None = None  # [batch, answer]
     sample_gradients: Mapping[str, Tensor] = field(default_factory=dict)  # [sample, *shape]
     donor: Mapping[str, Tensor] = field(default_factory=dict)  # parameters of another checkpoint
+    update: Mapping[str, Tensor] = field(default_factory=dict)  # theta_{t+1} - theta_t
     run: Passes | None = None  # for stacked instruments
 
 

@@ -60,6 +60,7 @@ class Ensemble:
         # Members whose loss stopped being finite are frozen where they were.
         self.diverged: dict[int, int] = {}
         self.updates = [0] * len(members)
+        self.knows_state = True  # not where parameters alone were loaded
         self.optimizers = [member.experiment.optimizer for member in members]
         # Members with equal numbers here have equal optimisers.
         self.settings = [self.optimizers.index(optimizer) for optimizer in self.optimizers]
@@ -211,6 +212,36 @@ class Ensemble:
         for (setting, place, count), pieces in together.items():
             rule = self.shares[setting][place].rule
             rule.update(*pieces, count, rule.rate(step, self.experiment.steps))
+
+    @torch.no_grad()
+    def foresee(self, step: int) -> dict[str, Tensor]:
+        """What the update of this step will change, {name: [members, *shape]}, without making it.
+
+        The step is made with everything that belongs to it (clipping, rescaling, frozen parts,
+        running statistics), and taken back to the bit. It is 0 for members that have diverged;
+        at the last step it is the update that would follow. Call `differentiate(step)` first.
+        Raises SaltusError where there are no steps, or where the optimiser's state is not known.
+        """
+        kind = self.experiment.optimizer.kind
+        if not isinstance(self.experiment.optimizer, Descent):
+            raise SaltusError(
+                f"optimizer {kind} makes no updates that could be read; allowed: those with steps"
+            )
+        if not self.knows_state:
+            raise SaltusError(
+                f"the state of optimizer {kind} is not at hand, so its next update is not known; "
+                "allowed: reading it in training, or at the checkpoints of a run"
+            )
+        buffers = [self.flat, self.gradient, *self.slots]
+        before, updates = [buffer.clone() for buffer in buffers], list(self.updates)
+        try:
+            self.update(step)
+            change = self.flat - before[0]
+        finally:
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+            self.updates = updates
+        return self.layout.views(change)
 
     def progress(self, step: int) -> dict[str, Tensor]:
         """What the optimiser itself has to report at a step, {name: [members]}."""

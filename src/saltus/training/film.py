@@ -69,6 +69,7 @@ class Still(Ensemble):
     def __init__(self, member: Member, moment: int) -> None:
         self.moment = moment
         super().__init__([member], initialise=False)
+        self.knows_state = False
 
     def draw(self, stream: str, step: int, batch: int, task: Task | None = None) -> Batch:
         held = self.moment if stream == "evaluation" else step  # not the fixed training set's 0

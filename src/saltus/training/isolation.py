@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from saltus.training.ensemble import Ensemble
-from saltus.training.readings import measure
+from saltus.training.readings import measure, reader_of_updates
 
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "_scaled_dot_product")
 ROUNDED = (
@@ -32,12 +32,14 @@ def is_separable(ensemble: Ensemble) -> bool:
     """Whether stacking more members like this single one leaves its bits alone.
 
     `ensemble` has one member. One training step without the update, and one reading of all its
-    instruments, are run under watch.
+    instruments, are run under watch; an update goes row by row whatever it is made of.
     """
-    watch = Watch()
+    watch, instruments = Watch(), ensemble.experiment.instruments
     with watch:
         ensemble.differentiate(0)
-        measure(ensemble, ensemble.experiment.instruments, 0)
+    update = ensemble.foresee(0) if reader_of_updates(ensemble, instruments) else None
+    with watch:
+        measure(ensemble, instruments, 0, update=update)
     return not watch.ragged
 
 

@@ -28,6 +28,7 @@ class State(NamedTuple):
     parameters: Mapping[str, Tensor]  # [row, ...]
     gradients: Mapping[str, Tensor]  # [row, ...]
     donor: Mapping[str, Tensor] = {}  # [row, ...], of another checkpoint
+    update: Mapping[str, Tensor] = {}  # [row, ...], of the step that follows
 
 
 def measure(
@@ -35,15 +36,21 @@ def measure(
     instruments: Sequence[Instrument],
     step: int,
     donor: Mapping[str, Tensor] | None = None,
+    update: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """All results at a step, {name: [members, *shape]}.
 
     Instruments that need gradients read `ensemble.gradients`, the training gradient of this step:
     call `ensemble.differentiate(step)` first. `donor` holds the parameters of another checkpoint,
-    which some analyses mix in.
+    which some analyses mix in, and `update` what `ensemble.foresee(step)` said, if it was asked.
     """
     results: dict[str, Tensor] = {}
-    now = State(None, ensemble.parameters, ensemble.gradients, donor or {})
+    if update is None and (reader := reader_of_updates(ensemble, instruments)):
+        try:
+            update = ensemble.foresee(step)
+        except SaltusError as error:
+            raise SaltusError(f"instruments: {reader.kind} reads an update: {error}") from None
+    now = State(None, ensemble.parameters, ensemble.gradients, donor or {}, update or {})
     for instrument, shared in observations(ensemble, instruments, step, now):
         if instrument.needs(ensemble.task).donor and not donor:
             raise SaltusError(
@@ -58,6 +65,11 @@ def measure(
             raise SaltusError(f"instruments: two of them give '{twice[0]}'; keep one")
         results.update(found)
     return results
+
+
+def reader_of_updates(ensemble: Ensemble, instruments: Sequence[Instrument]) -> Instrument | None:
+    """The first instrument that wants to know what the next update changes."""
+    return next((part for part in instruments if part.needs(ensemble.task).update), None)
 
 
 def signals(ensemble: Ensemble, state: State) -> dict[str, Tensor]:
@@ -96,6 +108,8 @@ def observe(ensemble: Ensemble, needs: Needs, step: int, state: State) -> dict[s
         shared["donor"] = dict(state.donor)
     if needs.gradients:
         shared["gradients"] = dict(state.gradients)
+    if needs.update:
+        shared["update"] = dict(state.update)
     if needs.initial:
         shared["initial"] = _of(rows, ensemble.initial)
     if not needs.look:
@@ -222,4 +236,5 @@ def _union(needs: Iterable[Needs]) -> Needs:
         task=every[0].task,
         samples=every[0].samples,
         donor=any(need.donor for need in every),
+        update=any(need.update for need in every),
     )

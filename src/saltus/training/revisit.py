@@ -36,7 +36,8 @@ def revisit(
     `donor` holds the parameters that analyses of two checkpoints mix in, such as
     `run.checkpoint(4000)`, a row for each member of the run. `members` are those to read, all if
     not given. `device` reads elsewhere than where the run was trained; other devices draw other
-    samples. Raises SaltusError where there is no such checkpoint or member, where an instrument
+    samples. Instruments that read an update take up the optimiser's state where the checkpoint left
+    it. Raises SaltusError where there is no such checkpoint or member, where an instrument
     does not fit the task, and where the donor has another architecture.
     """
     run = run if isinstance(run, Run) else open_run(run)
@@ -49,7 +50,7 @@ def revisit(
     assert at is not None  # `checkpoint` would have complained
     everyone = experiment.members()
     if members is None:
-        return read_states(experiment, everyone, own, at, donor)
+        return read_states(experiment, everyone, own, at, donor, _state(run, experiment, at))
     if wrong := [member for member in members if not 0 <= member < len(everyone)]:
         raise SaltusError(f"members: {wrong[0]} is not allowed: 0 to {len(everyone) - 1}")
     chosen = list(members)
@@ -57,7 +58,9 @@ def revisit(
         _check_rows(donor, len(everyone), "donor")
         donor = {name: value[chosen] for name, value in donor.items()}
     some = {name: value[chosen] for name, value in own.items()}
-    return read_states(experiment, [everyone[k] for k in chosen], some, at, donor)
+    state = _state(run, experiment, at)
+    state = {name: value[chosen] for name, value in state.items()} if state else None
+    return read_states(experiment, [everyone[k] for k in chosen], some, at, donor, state)
 
 
 def read_states(
@@ -66,8 +69,13 @@ def read_states(
     parameters: Parameters,
     step: int,
     donor: Parameters | None = None,
+    state: Parameters | None = None,
 ) -> dict[str, ndarray]:
-    """The experiment's instruments on given parameters of some of its members, at a step."""
+    """The experiment's instruments on given parameters of some of its members, at a step.
+
+    `state` is the optimiser's, `state/...` of `Ensemble.state` with a row for each member; without
+    it no update can be read.
+    """
     instruments = experiment.instruments
     if torch.device(experiment.engine.device).type == "cuda" and not torch.cuda.is_available():
         raise SaltusError(f"engine.device: {experiment.engine.device} is not available here")
@@ -80,7 +88,7 @@ def read_states(
     if donor is not None:
         _check_rows(donor, len(members), "donor")
     with _one_thread():
-        return _read(experiment, members, parameters, step, donor)
+        return _read(experiment, members, parameters, step, donor, state)
 
 
 def experiment_of(run: Run) -> Experiment:
@@ -94,9 +102,11 @@ def _read(
     parameters: Parameters,
     step: int,
     donor: Parameters | None,
+    state: Parameters | None,
 ) -> dict[str, ndarray]:
     instruments = experiment.instruments
-    alone = tuple(each for each in instruments if not each.needs(experiment.task).donor)
+    needed = [part.needs(experiment.task) for part in instruments]
+    alone = tuple(p for p, needs in zip(instruments, needed, strict=True) if not needs.donor)
     probe = experiment.model_copy(update={"instruments": alone})
     together = max(len(shard) for shard in plan(probe).shards)
     found: list[dict[str, ndarray]] = []
@@ -104,15 +114,30 @@ def _read(
         rows = slice(first, first + together)
         ensemble = Ensemble(members[rows], initialise=False)
         _load(ensemble.parameters, parameters, rows, "checkpoint")
+        ensemble.knows_state = state is not None
+        if state is not None:
+            own = {name: torch.from_numpy(value[rows]) for name, value in state.items()}
+            ensemble.restore({**ensemble.parameters, **own})
         given = None
         if donor is not None:
             given = {name: torch.zeros_like(value) for name, value in ensemble.parameters.items()}
             _load(given, donor, rows, "donor")
-        if any(part.needs(experiment.task).gradients for part in instruments):
+        if any(needs.gradients or needs.update for needs in needed):
             ensemble.differentiate(step)
         values = measure(ensemble, instruments, step, given)
         found.append({name: value.detach().cpu().numpy() for name, value in values.items()})
     return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+
+
+def _state(run: Run, experiment: Experiment, step: int) -> Parameters | None:
+    """The optimiser's state in a checkpoint, a row per member, where an instrument needs it."""
+    if not any(part.needs(experiment.task).update for part in experiment.instruments):
+        return None
+    parts = [shard.checkpoint(step) for shard in run.shards]
+    order = np.argsort(np.concatenate([shard.members for shard in run.shards]))
+    own = ("state/slot", "state/updates", "state/diverged")
+    names = [name for name in parts[0] if name.startswith(own)]
+    return {name: np.concatenate([part[name] for part in parts])[order] for name in names}
 
 
 def _elsewhere(experiment: Experiment, device: str) -> Experiment:
