@@ -5,7 +5,8 @@ runs to figures), `survival.py` and `leaps.py` (when it leaps), `svg.py` and `pu
 two ways to draw one), `parts.py` (what a report shows, in order) and `sections.py` (the report).
 Heat maps, bars, scatters and films are other kinds of figures (`kinds.py`): each has a folder with
 its record (`record.py`) and its two drawings (`page.py`, `paper.py`); `summaries.py` makes them
-from runs. `attention.py` and `leap_film.py` are films that every report has.
+from runs. `attention.py` and `leap_film.py` are films that every report has; `across_leaps.py`
+stands on its first page, for all studies together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from saltus.report.files import FigureFiles, write_figures
 from saltus.report.page import page
 from saltus.report.parts import run_parts, study_parts
 from saltus.report.save import save
-from saltus.report.sections import StudyReport, contents, run_sections, study_section
+from saltus.report.sections import (
+    StudyReport,
+    across_section,
+    contents,
+    run_sections,
+    study_section,
+)
 from saltus.runs import Run
 from saltus.studies import Study
 
@@ -36,7 +43,7 @@ __all__ = [
 
 def write_report(reports: Sequence[StudyReport], path: Path) -> Path:
     """One self-contained HTML file over studies: ledgers, curves, attention, how to run again."""
-    sections = [study_section(report) for report in reports]
+    sections = [across_section(reports), *(study_section(report) for report in reports)]
     title = f"Saltus: {', '.join(report.study.title for report in reports)}"
     return save(path, page(title, contents(reports), sections).encode())
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from saltus.report.across_leaps import across_leaps
 from saltus.report.costs import costs, state_of, steps_of
+from saltus.report.kinds import draw_any
 from saltus.report.ledger import ledger, tally
 from saltus.report.markup import Markup, tag
 from saltus.report.origin import command, experiments, provenance
@@ -55,6 +57,20 @@ def study_section(report: StudyReport) -> Markup:
         ),
     ]
     return tag("section", head, parts, class_="study", id=study.name)
+
+
+def across_section(reports: Sequence[StudyReport]) -> Markup | None:
+    """The leaps of all studies on one clock, before any of them; None where none was watched."""
+    arms = {f"{r.study.name}: {arm}": run for r in reports for arm, run in r.arms.items()}
+    found = across_leaps(arms)
+    if found is None:
+        return None
+    head = tag(
+        "header",
+        tag("p", "Across studies", class_="eyebrow"),
+        tag("h2", "Does the norm jump at the leap? Do heads saturate before it or after?"),
+    )
+    return tag("section", head, [draw_any(each) for each in found], class_="study", id="across")
 
 
 def scale_text(report: StudyReport) -> str:
