@@ -290,7 +290,8 @@ def test_what_gradient_flow_keeps_needs_no_biases():
     [
         ({"patch": 0}, r"^patch: 0 is not allowed: input should be greater than or equal to 1"),
         ({"patch": [1, 2, 3]}, r"^patch: \[1, 2, 3\] is not allowed: "),
-        ({"norm": "post"}, r"^norm: 'post' is not allowed: input should be 'pre'$"),
+        ({"norm": "input"}, r"^norm: 'input' is not allowed: input should be 'pre', 'post' or"),
+        ({"mask": "multiplicative"}, r"^mask multiplicative is for causal models and causal is"),
         ({"positions": 4}, r"^positions: 4 is not allowed: "),
         ({"causal": True}, r"^causal: True is not allowed: "),
         ({"stochastic_depth": 1.0}, r"^stochastic_depth: 1.0 is not allowed: "),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +12,8 @@ from saltus.models.layers import LayerNorm, Linear, linear, spread
 from saltus.models.normalisers import Normaliser, Temperature
 from saltus.models.sites import Tape
 from saltus.models.whole_vectors import each_alone
+
+Mask = Literal["negative-infinity", "multiplicative"]
 
 
 class Attention(nn.Module):
@@ -21,6 +25,11 @@ class Attention(nn.Module):
     broadcasts against `.logits` u, `.scores` (what the softmax takes, before its mask) and
     `.pattern`, all [..., head, query, key]; and `.heads` [..., head, position, head width], the
     last before the output projection.
+
+    `mask` of a causal model: `negative-infinity` gives the future no weight. `multiplicative` makes
+    its logits 0 (in the site `.logits` too) and then lets the normaliser run over all keys, so that
+    the future keeps weight: it leaks (2010.09697, sections 3.3 and 9.1 of our spec: what the
+    released code does). `scaled` False has tau = 1.
     """
 
     def __init__(
@@ -32,17 +41,21 @@ class Attention(nn.Module):
         bias: bool = True,
         output_bias: bool | None = None,
         epsilon: float = 1e-5,
+        mask: Mask = "negative-infinity",
+        scaled: bool = True,
+        norm_bias: bool = True,
     ) -> None:
         super().__init__()
-        self.heads, self.causal = heads, causal
+        self.heads, self.causal, self.scaled = heads, causal, scaled
+        self.leaks = causal and mask == "multiplicative"
         self.normaliser = normaliser
         self.query = Linear(width, width, bias)
         self.key = Linear(width, width, bias)
         self.value = Linear(width, width, bias)
         self.output = Linear(width, width, bias if output_bias is None else output_bias)
         own = width // heads
-        self.query_norm = LayerNorm(own, epsilon) if normaliser.normed else None
-        self.key_norm = LayerNorm(own, epsilon) if normaliser.normed else None
+        self.query_norm = LayerNorm(own, epsilon, norm_bias) if normaliser.normed else None
+        self.key_norm = LayerNorm(own, epsilon, norm_bias) if normaliser.normed else None
         learned = normaliser.learned
         self.log_temperature = nn.Parameter(torch.empty(heads)) if learned else None
 
@@ -52,13 +65,19 @@ class Attention(nn.Module):
             query, key = self.query_norm(query), self.key_norm(key)
         query = tape(f"{name}.query", query)
         key, value = tape(f"{name}.key", key), tape(f"{name}.value", value)
-        temperature = temperature_of(query, self.log_temperature, tape, f"{name}.temperature")
+        usual = query.shape[-1] ** 0.5 if self.scaled else 1.0
+        site = f"{name}.temperature"
+        temperature = temperature_of(query, self.log_temperature, tape, site, usual)
         explicit = any(tape.wants(f"{name}.{site}") for site in ("logits", "scores", "pattern"))
+        explicit = explicit or self.leaks
         if self.normaliser.plain and not explicit and x.shape[-2] >= FUSED_FROM:
             heads = fused_softmax_attention(query, key, value, temperature, self.causal)
         else:
             future = _future(x.shape[-2], x.device) if self.causal else None
-            logits = tape(f"{name}.logits", query @ key.transpose(-1, -2))
+            logits = query @ key.transpose(-1, -2)
+            if future is not None and self.leaks:
+                logits, future = logits.masked_fill(future, 0.0), None
+            logits = tape(f"{name}.logits", logits)
             if tape.wants(f"{name}.logits"):
                 logits = logits.clone()  # the site keeps its own
             scores = tape(f"{name}.scores", self.normaliser.scores(logits, temperature, future))
@@ -82,14 +101,16 @@ class Attention(nn.Module):
 FUSED_FROM = 16
 
 
-def temperature_of(query: Tensor, learned: Tensor | None, tape: Tape, site: str) -> Temperature:
-    """tau for queries [..., head, position, head width]: sqrt(head width), or exp of what every
-    head has learned, or what is put in its site.
+def temperature_of(
+    query: Tensor, learned: Tensor | None, tape: Tape, site: str, usual: float | None = None
+) -> Temperature:
+    """tau for queries [..., head, position, head width]: `usual`, sqrt(head width) if not given,
+    or exp of what every head has learned, or what is put in its site.
 
     A number, or a tensor [..., 1 or head, 1, 1] of float32 or better where it is learned or asked
     for: half precision would be another temperature.
     """
-    usual = query.shape[-1] ** 0.5
+    tau: float = query.shape[-1] ** 0.5 if usual is None else usual
     if learned is not None:
         value = each_alone(torch.exp, learned)[..., None, None]
         value = value if value.ndim == 3 else spread(value, query)
@@ -97,9 +118,9 @@ def temperature_of(query: Tensor, learned: Tensor | None, tape: Tape, site: str)
         # One number for each member, whose axis comes before batch, head, position and width.
         shape = (*query.shape[:-4], *[1] * min(4, query.ndim))
         dtype = torch.promote_types(query.dtype, torch.float32)
-        value = torch.full(shape, usual, dtype=dtype, device=query.device)
+        value = torch.full(shape, tau, dtype=dtype, device=query.device)
     else:
-        return usual
+        return tau
     return tape(site, value)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from saltus.models.base import Start
 from saltus.models.mlp import Activation
-from saltus.models.transformer import Blocks
+from saltus.models.transformer import Blocks, Norm
 
 
 class Encoder(Blocks):
@@ -23,13 +23,13 @@ class Encoder(Blocks):
     """
 
     kind: Literal["encoder"] = "encoder"
-    epsilon: ClassVar[float] = 1e-12
-    embedding_norm: ClassVar[bool] = True
-    readout_bias: ClassVar[bool] = True
+    epsilon: float = Field(default=1e-12, ge=0, description="of LayerNorm")
+    embedding_norm: bool = True
+    readout_bias: bool = True
     depth: int = Field(default=4, ge=1)
     heads: int = Field(default=8, ge=1)
     width: int = Field(default=768, ge=1)
-    norm: Literal["pre", "post"] = "post"
+    norm: Norm = "post"
     activation: Activation = "gelu"
     causal: bool = False
     silent_mask: bool = Field(default=True, description="the mask's embedding is 0 for ever")

@@ -40,12 +40,15 @@ class LayerNorm(nn.Module):
     The library's kernel knows one weight. A stack of large members calls it for each, since it
     gives the gradients of weight and bias in the pass that gives x's; a stack of small ones is
     normalised at once, and scaled after. Which it is depends on a member's own size alone.
+
+    With eps 0 it divides by the deviation itself, which theory likes, and a constant vector has no
+    norm: NaN.
     """
 
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
+    def __init__(self, width: int, eps: float = 1e-5, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
-        self.bias = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width)) if bias else None
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,14 +57,17 @@ class LayerNorm(nn.Module):
         members = len(self.weight)
         if x.numel() < APART * members or torch.compiler.is_compiling():
             normal = F.layer_norm(x, x.shape[-1:], eps=self.eps)
+            if self.bias is None:
+                return normal * spread(self.weight, x)
             return torch.addcmul(spread(self.bias, x), normal, spread(self.weight, x))
         if members == 1:  # without the copies of a stack
-            own = (part.squeeze(0) for part in (x, self.weight, self.bias))
-            return self.kernel(*own).unsqueeze(0)
-        each = zip(x.unbind(), self.weight.unbind(), self.bias.unbind(), strict=True)
+            bias = None if self.bias is None else self.bias.squeeze(0)
+            return self.kernel(x.squeeze(0), self.weight.squeeze(0), bias).unsqueeze(0)
+        biases = [None] * members if self.bias is None else self.bias.unbind()
+        each = zip(x.unbind(), self.weight.unbind(), biases, strict=True)
         return torch.stack([self.kernel(*own) for own in each])
 
-    def kernel(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def kernel(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The norm of one model."""
         return F.layer_norm(x, x.shape[-1:], weight, bias, self.eps)
 

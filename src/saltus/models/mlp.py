@@ -20,12 +20,12 @@ TOGETHER, ALONE = 1 << 20, 1 << 19
 
 
 class Mlp(nn.Module):
-    """W_2 activation(W_1 x + b_1) + b_2 over the last axis."""
+    """W_2 activation(W_1 x + b_1) + b_2 over the last axis; no b without `bias`."""
 
-    def __init__(self, width: int, hidden: int, activation: Activation) -> None:
+    def __init__(self, width: int, hidden: int, activation: Activation, bias: bool = True) -> None:
         super().__init__()
-        self.input = Linear(width, hidden)
-        self.output = Linear(hidden, width)
+        self.input = Linear(width, hidden, bias)
+        self.output = Linear(hidden, width, bias)
         self.activation: Activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,9 +74,9 @@ class _StackedMlp(torch.autograd.Function):
         ctx: Any,
         x: Float[Tensor, "member row width"],
         entering: Float[Tensor, "member hidden width"],
-        first: Float[Tensor, "member hidden"],
+        first: Float[Tensor, "member hidden"] | None,
         leaving: Float[Tensor, "member width hidden"],
-        second: Float[Tensor, "member width"],
+        second: Float[Tensor, "member width"] | None,
         activation: Activation,
     ) -> Float[Tensor, "member row width"]:
         members, rows, _ = x.shape
@@ -85,15 +85,18 @@ class _StackedMlp(torch.autograd.Function):
         to_hidden, to_width = entering.transpose(1, 2), leaving.transpose(1, 2)
         for m, r in tiles(members, rows, entering.shape[1] * x.element_size()):
             hidden = torch.bmm(x[m, r], to_hidden[m], out=before[m, r])
-            hidden.add_(first[m].unsqueeze(1))
+            if first is not None:
+                hidden.add_(first[m].unsqueeze(1))
             if activation == "relu":
                 torch.clamp_min(hidden, 0, out=after[m, r])
             else:
                 how = APPROXIMATE[activation]
                 torch.ops.aten.gelu.out(hidden, approximate=how, out=after[m, r])
-            torch.bmm(after[m, r], to_width[m], out=y[m, r]).add_(second[m].unsqueeze(1))
+            torch.bmm(after[m, r], to_width[m], out=y[m, r])
+            if second is not None:
+                y[m, r].add_(second[m].unsqueeze(1))
         ctx.save_for_backward(x, entering, leaving, before, after)
-        ctx.activation = activation
+        ctx.activation, ctx.biased = activation, first is not None
         return y
 
     @staticmethod
@@ -114,6 +117,9 @@ class _StackedMlp(torch.autograd.Function):
             sums[1][m].baddbmm_(above.transpose(1, 2), after[m, r])
             sums[0][m].baddbmm_(to_before.transpose(1, 2), x[m, r])
             torch.bmm(to_before, entering[m], out=to_x[m, r])
-            biases[1][m] += above.sum(1)
-            biases[0][m] += to_before.sum(1)
+            if ctx.biased:
+                biases[1][m] += above.sum(1)
+                biases[0][m] += to_before.sum(1)
+        if not ctx.biased:
+            return to_x, sums[0], None, sums[1], None, None
         return to_x, sums[0], biases[0], sums[1], biases[1], None

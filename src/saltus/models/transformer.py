@@ -1,8 +1,9 @@
-"""The transformer of every study: pre- or post-norm blocks over tokens."""
+"""The transformer of every study: blocks over tokens, with LayerNorm where one wants it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from math import log
 from typing import ClassVar, Literal
 
@@ -10,36 +11,51 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from saltus.models.attention import Attention
+from saltus.models.attention import Attention, Mask
 from saltus.models.base import Interface, Model, Start, Takes
 from saltus.models.layers import Embedding, LayerNorm, Linear, Positions
 from saltus.models.mlp import Activation, Mlp
 from saltus.models.normalisers import AnyNormaliser, Softmax
 from saltus.models.sites import SILENT, Tape
 
+Norm = Literal["pre", "post", "branch-out"]
+
 
 class Blocks(Model):
-    """What every transformer of ours has; `Decoder` and `Encoder` say how they are put together."""
+    """What every transformer of ours has; `Decoder` and `Encoder` say how they are put together.
+
+    `norm` is where LayerNorm stands around a sublayer f: `pre` x + f(LN x), with one more behind
+    the last block; `post` LN(x + f x); `branch-out` x + LN(f x), which 2010.09697 calls pre-norm
+    (section 3.2 of our spec). `mask` multiplicative makes the logits of later keys 0 and not
+    -infinity, so that a causal model sees the future: the released code of that paper has it, and
+    nothing else should. `dropout` is of a sublayer's output, before LayerNorm and sum.
+    """
 
     stackable: ClassVar[bool] = True
     takes: ClassVar[tuple[Takes, ...]] = ("tokens", "vectors")
-    qkv_bias: ClassVar[bool] = True
-    epsilon: ClassVar[float] = 1e-5  # of LayerNorm
-    embedding_norm: ClassVar[bool] = False
-    readout_bias: ClassVar[bool] = False
     depth: int = Field(default=1, ge=1)
     heads: int = Field(default=1, ge=1)
     width: int = Field(default=256, ge=1)
     hidden: int | None = Field(default=None, ge=1, description="MLP width; 4 x width if not given")
     attention: AnyNormaliser = Softmax()
-    norm: Literal["pre", "post"] = "pre"
+    norm: Norm = "pre"
+    epsilon: float = Field(default=1e-5, ge=0, description="of LayerNorm")
+    embedding_norm: bool = Field(default=False, description="LayerNorm on the embedding")
     activation: Activation = "gelu-tanh"
     positions: int | None = Field(default=None, ge=1, description="rows; the task's if not given")
     initial_deviation: float = Field(default=0.02, gt=0)
     stochastic_depth: float = Field(
         default=0.0, ge=0, lt=1, description="of the last block: a branch's chance to be left out"
     )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of a sublayer's outputs")
     causal: bool = True
+    mask: Mask = Field(default="negative-infinity", description="of a causal model")
+    scaled: bool = Field(default=True, description="scores u / sqrt(head width); else u itself")
+    qkv_bias: bool = True
+    output_bias: bool = Field(default=True, description="of attention's output projection")
+    mlp_bias: bool = True
+    norm_bias: bool = True
+    readout_bias: bool = False
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Blocks:
@@ -47,13 +63,27 @@ class Blocks(Model):
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         return self
 
+    @model_validator(mode="after")
+    def _only_causal_models_mask(self) -> Blocks:
+        if self.mask == "multiplicative" and not self.causal:
+            raise ValueError(
+                "mask multiplicative is for causal models and causal is false; "
+                "allowed: negative-infinity"
+            )
+        return self
+
     @property
     def is_causal(self) -> bool:
-        return self.causal
+        return self.causal and self.mask == "negative-infinity"
+
+    @property
+    def across_batch(self) -> bool:
+        """Whether attention looks along the batch, at equal positions."""
+        return False
 
     @property
     def differs_in_training(self) -> bool:
-        return self.stochastic_depth > 0
+        return self.stochastic_depth > 0 or self.dropout > 0
 
     def left_out(self, block: int) -> float:
         """The chance of a block's branches to be left out: linear over depth, from 0."""
@@ -61,7 +91,7 @@ class Blocks(Model):
 
     def start(self, name: str) -> Start:
         if name.endswith("log_temperature"):
-            return Start(0.0, mean=0.5 * log(self.width // self.heads))
+            return Start(0.0, mean=0.5 * log(self.width // self.heads) if self.scaled else 0.0)
         if name.endswith("bias"):
             return Start(0.0)
         if "norm" in name:
@@ -86,8 +116,8 @@ class Blocks(Model):
         made of their products and at whatever temperature; nor under value -> A value, output ->
         output A^-1; nor when a ReLU neuron's input weights are scaled by c and its output weights
         by 1/c. By Noether's theorem the flow keeps Q Q^T - K K^T, V V^T - O^T O and
-        |w_in|^2 - |w_out|^2 (biases counted as a column of Q, K, V and w_in). `qk-norm`, which has
-        a LayerNorm before the product, has no `qk`.
+        |w_in|^2 - |w_out|^2 (biases, where there are any, counted as a column of Q, K, V and w_in).
+        `qk-norm`, which has a LayerNorm before the product, has no `qk`.
         """
         found = {}
         for index in range(self.depth):
@@ -125,8 +155,9 @@ class Decoder(Blocks):
 
 
 def _with_bias(parameters: Mapping[str, Tensor], name: str) -> Tensor:
-    """[out, in + 1]: the bias as one more column."""
-    weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+    """[out, in + 1]: the bias as one more column; one that is not there is zero."""
+    weight, bias = parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
+    bias = weight.new_zeros(weight.shape[:-1]) if bias is None else bias
     return torch.cat([weight, bias.unsqueeze(-1)], dim=-1)
 
 
@@ -148,10 +179,10 @@ class Transformer(nn.Module):
             else Embedding(interface.vocabulary, width, config.silent_token)
         )
         self.position = Positions(config.positions or interface.positions, width)
-        self.embedding_norm = LayerNorm(width, config.epsilon) if config.embedding_norm else None
+        norm = partial(LayerNorm, width, config.epsilon, config.norm_bias)
+        self.embedding_norm = norm() if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config, index) for index in range(config.depth))
-        final = config.norm == "pre"
-        self.final_norm = LayerNorm(width, config.epsilon) if final else None
+        self.final_norm = norm() if config.norm == "pre" else None
         self.readout = Linear(width, interface.outputs, config.readout_bias)
 
     def forward(self, tokens: Tensor, tape: Tape = SILENT) -> Tensor:
@@ -167,39 +198,63 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and an MLP on a residual stream, LayerNorm before each or after each sum."""
+    """Attention and an MLP on a residual stream, LayerNorm before each, on what each writes, or
+    after each sum. What is left out of training passes is drawn anew in each: `dropped`, `kept`."""
 
     def __init__(self, config: Blocks, index: int = 0) -> None:
         super().__init__()
-        self.pre = config.norm == "pre"
-        self.left_out = config.left_out(index)
-        self.attention_norm = LayerNorm(config.width, config.epsilon)
+        self.norm, self.across_batch = config.norm, config.across_batch
+        self.left_out, self.dropout = config.left_out(index), config.dropout
+        self.attention_norm = LayerNorm(config.width, config.epsilon, config.norm_bias)
         self.attention = Attention(
             config.width,
             config.heads,
             config.causal,
             config.attention,
             bias=config.qkv_bias,
-            output_bias=True,
+            output_bias=config.output_bias,
             epsilon=config.epsilon,
+            mask=config.mask,
+            scaled=config.scaled,
+            norm_bias=config.norm_bias,
         )
-        self.mlp_norm = LayerNorm(config.width, config.epsilon)
-        self.mlp = Mlp(config.width, config.hidden or 4 * config.width, config.activation)
+        self.mlp_norm = LayerNorm(config.width, config.epsilon, config.norm_bias)
+        hidden = config.hidden or 4 * config.width
+        self.mlp = Mlp(config.width, hidden, config.activation, config.mlp_bias)
 
     def forward(self, x: Tensor, tape: Tape, name: str) -> Tensor:
         x = tape(f"{name}.residual.pre", x)
-        branch = self.attention(
-            self.attention_norm(x) if self.pre else x, tape, f"{name}.attention"
+        branch = self.attend(
+            self.attention_norm(x) if self.norm == "pre" else x, tape, f"{name}.attention"
         )
-        x = x + self.kept(tape(f"{name}.attention.output", branch), tape)
-        if not self.pre:
-            x = self.attention_norm(x)
+        x = self.joined(x, tape(f"{name}.attention.output", branch), self.attention_norm, tape)
         x = tape(f"{name}.residual.mid", x)
-        branch = self.mlp(self.mlp_norm(x) if self.pre else x)
-        x = x + self.kept(tape(f"{name}.mlp.output", branch), tape)
-        if not self.pre:
-            x = self.mlp_norm(x)
+        branch = self.mlp(self.mlp_norm(x) if self.norm == "pre" else x)
+        x = self.joined(x, tape(f"{name}.mlp.output", branch), self.mlp_norm, tape)
         return tape(f"{name}.residual.post", x)
+
+    def attend(self, x: Tensor, tape: Tape, name: str) -> Tensor:
+        """Attention over positions, or over the samples of a member's batch at equal positions."""
+        if not self.across_batch:
+            return self.attention(x, tape, name)
+        return self.attention(x.transpose(-3, -2), tape, name).transpose(-3, -2)
+
+    def joined(self, x: Tensor, branch: Tensor, norm: LayerNorm, tape: Tape) -> Tensor:
+        """The residual stream with what a sublayer wrote."""
+        branch = self.dropped(branch, tape)
+        if self.norm == "branch-out":
+            branch = norm(branch)
+        x = x + self.kept(branch, tape)
+        return norm(x) if self.norm == "post" else x
+
+    def dropped(self, branch: Tensor, tape: Tape) -> Tensor:
+        """Dropout (Srivastava et al. 2014): in training each number of a sample, a position and a
+        feature is 0 with the model's chance; the others are scaled up to make the mean right."""
+        if not (self.dropout and tape.training):
+            return branch
+        assert tape.noise is not None
+        staying = tape.noise.uniform(*branch.shape[-3:]) >= self.dropout
+        return branch * (staying.to(branch.dtype) / (1 - self.dropout))
 
     def kept(self, branch: Tensor, tape: Tape) -> Tensor:
         """Stochastic depth (Huang et al. 2016): in training a sample does without the branch with

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -34,9 +33,6 @@ class VisionTransformer(Blocks):
     """
 
     takes: ClassVar[tuple[Takes, ...]] = ("images",)
-    qkv_bias: ClassVar[bool] = False
-    epsilon: ClassVar[float] = 1e-6
-    readout_bias: ClassVar[bool] = True
     kind: Literal["vit"] = "vit"
     depth: int = Field(default=7, ge=1)
     heads: int = Field(default=4, ge=1)
@@ -51,8 +47,11 @@ class VisionTransformer(Blocks):
     stochastic_depth: float = Field(
         default=0.1, ge=0, lt=1, description="of the last block: a branch's chance to be left out"
     )
+    epsilon: float = Field(default=1e-6, ge=0, description="of LayerNorm")
+    qkv_bias: bool = False
+    readout_bias: bool = True
     # What other transformers may choose and this one may not.
-    norm: Literal["pre"] = "pre"
+    embedding_norm: Literal[False] = False
     positions: None = Field(default=None, description="as many as there are tokens")
     causal: Literal[False] = False
 
@@ -85,17 +84,6 @@ class VisionTransformer(Blocks):
             return Start(module.patch.weight.shape[-1] ** -0.5, law="uniform")
         return self.start(name)
 
-    def conserved(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As for other transformers; a bias that is not there is zero."""
-        none = {
-            f"blocks.{index}.attention.{part}.bias": parameters[
-                f"blocks.{index}.attention.{part}.weight"
-            ].new_zeros(self.width)
-            for index in range(self.depth)
-            for part in ("query", "key", "value")
-        }
-        return super().conserved({**none, **parameters})
-
 
 class Vision(nn.Module):
     """Images [..., channel, height, width] to outputs [..., 1, outputs].
@@ -118,8 +106,9 @@ class Vision(nn.Module):
         else:
             self.position = SinePositions(tokens, width)
         self.blocks = nn.ModuleList(Block(config, index) for index in range(config.depth))
-        self.final_norm = LayerNorm(width, config.epsilon)
-        self.readout = Linear(width, interface.outputs)
+        final = config.norm == "pre"
+        self.final_norm = LayerNorm(width, config.epsilon, config.norm_bias) if final else None
+        self.readout = Linear(width, interface.outputs, config.readout_bias)
 
     def forward(self, images: Tensor, tape: Tape = SILENT) -> Tensor:
         x = self.patch(cut(images, self.sides))
@@ -132,9 +121,11 @@ class Vision(nn.Module):
             x = block(x, tape, f"blocks.{index}")
         # LayerNorm acts on each token: the class token alone is all that the readout needs.
         if self.class_token is not None:
-            x = self.final_norm(x[..., :1, :].contiguous())
-        else:
-            x = self.final_norm(x).mean(-2, keepdim=True)
+            x = x[..., :1, :].contiguous()
+        if self.final_norm is not None:
+            x = self.final_norm(x)
+        if self.class_token is None:
+            x = x.mean(-2, keepdim=True)
         return self.readout(tape("final", x))
 
 
