@@ -51,9 +51,12 @@ INSTRUMENTS: dict[str, dict[str, Any]] = {
     "copy-check": {"samples": 4},
     "gradient-balance": {"samples": 2},
     "head-ablation": {"samples": 4, "sets": {"first": [[0, 0]]}},
+    "head-types": {"samples": 4, "modes": ["scale", "zeta"]},
     "linear-probe": {"train": 8, "test": 8, "sites": ["embedding"]},
     "mlp-probe": {"train": 8, "test": 8, "hidden": 4, "iterations": 2},
     "position-shuffle": {"samples": 4},
+    "saturated-accuracy": {"samples": 4},
+    "scaling-curve": {"samples": 4, "scales": [1, 2]},
     "token-attention": {"tokens": [0, 1]},
 }
 INTERVENTIONS: dict[str, dict[str, Any]] = {
