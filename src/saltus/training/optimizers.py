@@ -1,6 +1,7 @@
 """Optimisers whose members share nothing: one row of parameters, one record of settings each.
 
-Those of discrete steps are here, but for `muon.py`; `gradient_flow.py` has the limit of small ones.
+Those of discrete steps that need no file of their own are here (`adafactor.py`, `muon.py` and
+`norm_sgd.py` do); `gradient_flow.py` has the limit of small ones.
 
 On the CPU a member's row is updated by PyTorch's fused kernel, one pass over memory, whatever
 the other members do. Elsewhere a plain formula does the same arithmetic.

@@ -19,6 +19,12 @@ class Schedule(Record):
     decay to `final` at the last step, or at `until` and constant from there on; or `inverse-sqrt`,
     sqrt(max(1, warmup) / step).
 
+    With `stop` the rate stays at 1 until update number `stop`, counted from 1, and decays from
+    there: at update i as sqrt(stop / i) for `inverse-sqrt`, and along a line or cosine that ends at
+    `final` in the last update, or in update `until`. So `{shape: inverse-sqrt, stop: 1000}` and
+    `{shape: linear, stop: 1000, final: 0.1}` are the schedules `sqrt` and `linear` of 2010.09697
+    (section 4 of our spec): 1 - 0.9 (i - s) / (N - s) for the second.
+
     `epoch-cosine` has one value for each epoch of `epoch` steps, a cosine over all E = floor(steps
     / epoch) epochs with the first `warmup` steps cut out by a line from `final` to 1:
     s(t) = final + (1 - final) t epoch / warmup while t epoch < warmup, and final + (1 - final)
@@ -32,6 +38,9 @@ class Schedule(Record):
     until: int | None = Field(
         default=None, ge=1, description="step at which a decay ends; the last if not given"
     )
+    stop: int | None = Field(
+        default=None, ge=1, description="update up to which the rate is constant before a decay"
+    )
     epoch: int = Field(default=1, ge=1, description="steps of an epoch, for epoch-cosine")
 
     @model_validator(mode="after")
@@ -41,6 +50,16 @@ class Schedule(Record):
                 raise ValueError(f"until goes with linear or cosine; {self.shape} has no end")
             if self.until <= self.warmup:
                 raise ValueError(f"until {self.until} must lie after warmup {self.warmup}")
+        if self.stop is not None:
+            if self.shape not in ("linear", "cosine", "inverse-sqrt"):
+                raise ValueError(
+                    f"stop goes with linear, cosine or inverse-sqrt; {self.shape} has no decay "
+                    "that could wait"
+                )
+            if self.stop < self.warmup:
+                raise ValueError(f"stop {self.stop} must not lie before warmup {self.warmup}")
+            if self.until is not None and self.until <= self.stop:
+                raise ValueError(f"until {self.until} must lie after stop {self.stop}")
         if self.epoch > 1 and self.shape != "epoch-cosine":
             raise ValueError(f"epoch goes with epoch-cosine; {self.shape} changes at every step")
         return self
@@ -53,10 +72,22 @@ class Schedule(Record):
             return (step + 1) / self.warmup
         if self.shape == "constant":
             return 1.0
+        if self.stop is not None:
+            return self._after(self.stop, step + 1, self.until or steps)
         if self.shape == "inverse-sqrt":
             return sqrt(max(1, self.warmup) / (step + 1))
         end = steps if self.until is None else self.until
-        progress = min(1.0, (step - self.warmup) / max(1, end - self.warmup))
+        return self._fallen((step - self.warmup) / max(1, end - self.warmup))
+
+    def _after(self, stop: int, update: int, end: int) -> float:
+        if update <= stop:
+            return 1.0
+        if self.shape == "inverse-sqrt":
+            return sqrt(stop / update)
+        return self._fallen((update - stop) / (end - stop) if end > stop else 1.0)
+
+    def _fallen(self, progress: float) -> float:
+        progress = min(1.0, progress)
         fall = 1 - progress if self.shape == "linear" else (1 + cos(pi * progress)) / 2
         return self.final + (1 - self.final) * fall
 
