@@ -12,6 +12,7 @@ CORPUS = "the cat sat on the mat, the dog sat on the log. " * 40
 
 # What makes a part small, or what it requires. A kind that is not named here keeps its defaults.
 TASKS: dict[str, dict[str, Any]] = {
+    "a-n-b-n": {"length": 10},
     "addition": {"digits": 2},
     "causal-text": {"vocabulary": 270, "length": 8},
     "concat-moving-window-sum": {
@@ -20,14 +21,19 @@ TASKS: dict[str, dict[str, Any]] = {
         "modulus": 5,
         "segments": [{"window": 1, "first": 1, "last": 2}, {"window": 2, "first": 4, "last": 6}],
     },
+    "counting": {"length": 10, "cap": 2},
+    "dyck": {"length": 10},
+    "first-token": {"length": 10},
     "copy": {"length": 4, "alphabet": 5},
     "histogram": {"length": 4, "alphabet": 5},
     "icl-labels": {"pairs": 2, "items": 6, "label_alphabet": 3},
     "icl-regression": {"dimensions": 2, "pairs": 3},
+    "majority": {"length": 10},
     "masked-text": {"vocabulary": 270, "length": 8},
     "matrix-completion": {"rows": 3, "columns": 3, "rank": 1},
     "matrix-sequence": {"rows": 2, "columns": 2, "rank": 1, "decimals": 1},
     "moving-window-sum": {"length": 4, "alphabet": 4, "modulus": 5},
+    "parity": {"length": 10},
     "permutation": {"length": 4, "alphabet": 5},
     "prefix-sum": {"length": 4, "alphabet": 4, "modulus": 5},
     "repeat": {"length": 4, "alphabet": 4, "modulus": 5},
@@ -39,6 +45,7 @@ SMALL = {"depth": 2, "heads": 2, "width": 8}
 MODELS: dict[str, dict[str, Any]] = {
     "decoder": SMALL,
     "encoder": SMALL,
+    "language-model": {**SMALL, "hidden": 8},
     "one-layer-attention": {"width": 8, "neurons": 8},
     "vit": {**SMALL, "patch": 8},
 }

@@ -247,7 +247,7 @@ def test_the_one_layer_model_refuses_what_hides_its_inner_products():
         Experiment.of({"task": "word-cooccurrence", "model": model, "steps": 1, "batch": 6})
     assert str(caught.value) == (
         "experiment: model.attention: qk-norm puts a LayerNorm before W_K^T W_Q, which this model "
-        "is read by; allowed: learned-temperature, linear, norm-softmax, softmax"
+        "is read by; allowed: learned-temperature, linear, norm-softmax, saturated, softmax"
     )
 
 

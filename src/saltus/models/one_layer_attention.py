@@ -57,7 +57,7 @@ class OneLayerAttention(Model):
         if attention.normed:
             raise ValueError(
                 f"{attention.kind} puts a LayerNorm before W_K^T W_Q, which this model is read by; "
-                "allowed: learned-temperature, linear, norm-softmax, softmax"
+                "allowed: learned-temperature, linear, norm-softmax, saturated, softmax"
             )
         return attention
 
