@@ -94,7 +94,7 @@ def test_a_constant_norm_has_no_share_to_explain():
 
 @pytest.mark.parametrize("memory", [0.0, 0.9])
 def test_the_interval_of_one_trajectory_covers(memory):
-    norms = (STEPS / 3000) ** 0.5 + 0.01 * noise(4, 60, 60, memory=memory)
+    norms = (STEPS / 3000) ** 0.5 + 0.01 * noise(4, 30, 60, memory=memory)
     found = [exponent_interval(STEPS, each) for each in norms]
     covered = np.mean([each.low <= 0.5 <= each.high for each in found])
     assert covered >= 0.9 and {each.count for each in found} == {1}
