@@ -7,7 +7,6 @@ with one another.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -23,12 +22,12 @@ from saltus.instruments.hidden_cosine import pair_cosine
 from saltus.integrations.greedy import Written, write
 from saltus.integrations.pretrained import Loading, encode, load
 from saltus.integrations.prompts import Prompts, RandomPrompts
+from saltus.trajectories.steps import STEP, step_of
 from saltus.transitions.statistics.intervals import Interval, mean_interval
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-STEP = r"(?:step|checkpoint)[-_]?(\d+)"
 SIZES = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
@@ -101,20 +100,6 @@ def trajectory(
     if None not in steps:
         listed.sort(key=lambda each: each[1] or 0)
     return _measured(listed, prompts, new_tokens, batch, loading)
-
-
-def step_of(checkpoint: str, pattern: str = STEP) -> int | None:
-    """The step in a checkpoint's name: the group of the last match, None where nothing matches."""
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise SaltusError(f"steps_from: '{pattern}' is not a regular expression: {error}") from None
-    if compiled.groups != 1:
-        raise SaltusError(f"steps_from: '{pattern}' must have one group, as in 'step(\\d+)'")
-    found = compiled.findall(checkpoint)
-    if found and not found[-1].isdecimal():
-        raise SaltusError(f"steps_from: '{pattern}' finds '{found[-1]}' in {checkpoint}: no step")
-    return int(found[-1]) if found else None
 
 
 def state_cosines(states: Float[Tensor, "prompt token width"]) -> Float[Tensor, " prompt"]:

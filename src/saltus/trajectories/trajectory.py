@@ -1,91 +1,39 @@
 """What a pass over a series of checkpoints measured: sums per tensor, and what follows from them.
 
 Everything of the norm-growth paper that weights alone can tell (2010.09697; section 5 of our spec,
-M1 to M10) is a function of five sums per tensor and pair of neighbours.
+M1 to M10) is a function of a few sums per tensor and checkpoint.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from saltus.errors import SaltusError, unknown
+from saltus.trajectories.course import Course
+from saltus.trajectories.naming import Parameter
 from saltus.trajectories.series import Damaged
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One tensor of the model and where it belongs.
-
-    `role` is "encoder", "embedding", "readout" or "buffer" (what is kept and not learned: counted
-    in no norm). `group` is the vocabulary of `models.groups`: attention.qk, attention.value,
-    attention.output, mlp, norm.attention, embeddings.token, …; `block` the index of its layer, with
-    its stack in front where there are two ("encoder.3"), None outside the blocks.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    role: str
-    group: str
-    block: str | None
-    linear: bool  # the weight of a linear map: M3 takes its input columns
-
-
-@dataclass(frozen=True)
-class Path:
-    """The way that some of the parameters went, C checkpoints, float64.
-
-    norm [C]: ‖θ_t‖. direction [C-1]: cos(θ_t, θ_{t+1}), M7. alignment [C-1]: cos(δ_t, θ_t) with
-    δ_t = θ_{t+1} - θ_t between neighbouring CHECKPOINTS, M8. step [C-1]: ‖δ_t‖, M9. turn [C-2]:
-    cos(δ_t, δ_{t+1}). NaN where a norm is zero or a number is not finite.
-    """
-
-    norm: np.ndarray
-    direction: np.ndarray
-    alignment: np.ndarray
-    step: np.ndarray
-    turn: np.ndarray
-
-    @property
-    def accounting(self) -> Accounting:
-        """M10 over the whole path."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Accounting:
-    """M10: ‖θ_T‖² - ‖θ_0‖² = Σ‖δ‖² + 2 Σ θ_tᵀδ_t. `growth` is the left side, `squared_steps` and
-    `cross` the two terms of the right one; shares are of the growth (NaN where it is 0)."""
-
-    growth: float
-    squared_steps: float
-    cross: float
-
-    @property
-    def squared_steps_share(self) -> float:
-        return self.squared_steps / self.growth if self.growth else float("nan")
-
-    @property
-    def cross_share(self) -> float:
-        return self.cross / self.growth if self.growth else float("nan")
-
-
-@dataclass(frozen=True)
 class Trajectory:
-    """The sums of one pass; P tensors, C checkpoints, all float64.
+    """The sums of one pass; P tensors, C checkpoints, all float64 unless said.
 
-    squares [P, C]: ‖θ_t‖². products [P, C-1]: θ_tᵀδ_t. step_squares [P, C-1]: ‖δ_t‖².
-    turns [P, C-2]: δ_tᵀδ_{t+1}. column_norms [P, C]: the sum of the norms of a linear map's input
-    columns (0 for others). not_finite [P, C]: how many NaN and infinities (int64).
-    signatures [C, S]: a fixed random projection of all learned parameters, whose distances are
-    those of the checkpoints to a few per cent; equal weights have equal ones.
+    squares [P, C]: ‖θ_t‖². products [P, C-1]: θ_tᵀδ_t with δ_t = θ_{t+1} - θ_t between neighbouring
+    checkpoints. step_squares [P, C-1]: ‖δ_t‖². turns [P, C-2]: δ_tᵀδ_{t+1}. column_norms [P, C]:
+    the sum of the norms of a linear map's input columns (0 for other tensors). not_finite [P, C]:
+    how many NaN and infinities (int64). signatures [C, S]: a fixed random projection of all learned
+    parameters, whose distances are those of the checkpoints to a few per cent; equal weights have
+    equal ones.
     """
 
     checkpoints: tuple[str, ...]
     steps: np.ndarray  # int64 [C]
-    numbered: bool
-    stated: tuple[int | None, ...]
+    numbered: bool  # steps are those in the names, not positions
+    stated: tuple[int | None, ...]  # the steps that the files themselves state
     damaged: tuple[Damaged, ...]
     parameters: tuple[Parameter, ...]
     squares: np.ndarray
@@ -98,42 +46,96 @@ class Trajectory:
     bytes_read: int
     seconds: float
 
-    def path(self, *wanted: str) -> Path:
-        """The path of the parameters in any of these roles, groups (or heads of groups:
-        `attention`), blocks or names; of all but buffers where none is given (M2)."""
-        raise NotImplementedError
+    def course(self, *wanted: str) -> Course:
+        """The course of the tensors in any of these roles, groups (or heads of groups, as
+        `attention`), blocks or names; of all learned ones where none is given.
+
+        SaltusError for one that no tensor has.
+        """
+        if not wanted:
+            return self.total
+        rows = np.zeros(len(self.parameters), dtype=bool)
+        for each in wanted:
+            found = np.array([_fits(parameter, each) for parameter in self.parameters])
+            if not found.any():
+                raise SaltusError(f"parameters: {unknown('group', each, self._words)}")
+            rows |= found
+        return self._course(rows)
 
     @property
-    def total(self) -> Path:
-        """M2: all learned parameters."""
-        return self.path()
+    def total(self) -> Course:
+        """M2: all learned parameters, embeddings included."""
+        return self._course(np.ones(len(self.parameters), dtype=bool))
 
     @property
-    def encoder(self) -> Path:
-        """M1: all but embeddings, positions, readout, buffers and scalars."""
-        raise NotImplementedError
+    def encoder(self) -> Course:
+        """M1, the paper's: all of one dimension or more but embeddings, positions, readout."""
+        return self._course(self._encoder)
 
     @property
-    def blocks(self) -> Mapping[str, Path]:
-        """M4: M1 restricted to each block, in their order."""
-        raise NotImplementedError
+    def blocks(self) -> Mapping[str, Course]:
+        """M4: M1 of each block by its index ("0", or "encoder.0" in models of two stacks)."""
+        return self._by([parameter.block for parameter in self.parameters], self._encoder)
 
     @property
-    def groups(self) -> Mapping[str, Path]:
-        """Each parameter group of the model."""
-        raise NotImplementedError
+    def groups(self) -> Mapping[str, Course]:
+        """Each group of learned parameters, in the order in which the model has them."""
+        everywhere = np.ones(len(self.parameters), dtype=bool)
+        return self._by([parameter.group for parameter in self.parameters], everywhere)
 
     @property
     def mean_column_norm(self) -> np.ndarray:
-        """M3 [C]: the mean norm of all input columns of all linear maps, readout included."""
-        raise NotImplementedError
+        """M3 [C]: the mean norm over all input columns of all linear maps, readout included; NaN
+        without linear maps. A readout tied to the embedding counts as the embedding it is."""
+        columns = sum(parameter.columns for parameter in self.parameters)
+        total = self.column_norms.sum(0)
+        return total / columns if columns else np.full(len(self.steps), np.nan)
 
     @property
     def least_rms(self) -> np.ndarray:
-        """M5 [C]: the least ‖W‖ / √numel over matrices."""
-        raise NotImplementedError
+        """M5 [C]: the least ‖W‖ / √numel over matrices; NaN without matrices."""
+        rows = [i for i, each in enumerate(self.parameters) if len(each.shape) == 2]
+        if not rows:
+            return np.full(len(self.steps), np.nan)
+        numbers = np.array([[self.parameters[i].numel] for i in rows])
+        return np.sqrt(self.squares[rows] / numbers).min(0)
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """[C, C]: ‖θ_i - θ_j‖; exact for neighbours and second neighbours, the others from the
+        signatures, with a standard error near 2 %. NaN beside what is not finite."""
+        # One after another: S is small, but C² S numbers would not be for long series.
+        signatures = self.signatures
+        found = np.array([np.linalg.norm(signatures - each, axis=1) for each in signatures])
+        near = self.step_squares.sum(0)
+        second = near[:-1] + near[1:] + 2 * self.turns.sum(0)
+        for offset, squares in ((1, near), (2, second)):
+            exact = np.sqrt(np.maximum(squares, 0.0))
+            index = np.arange(len(exact))
+            found[index, index + offset] = found[index + offset, index] = exact
+        return found
+
+    @cached_property
+    def _encoder(self) -> np.ndarray:
+        return np.array(
+            [each.role == "encoder" and len(each.shape) > 0 for each in self.parameters]
+        )
 
     @property
-    def distances(self) -> np.ndarray:
-        """[C, C]: ‖θ_i - θ_j‖, exact beside the diagonal, elsewhere from the signatures."""
-        raise NotImplementedError
+    def _words(self) -> set[str]:
+        words = {word for each in self.parameters for word in (each.role, each.group, each.block)}
+        return {word for word in words if word}
+
+    def _by(self, keys: list[str | None], rows: np.ndarray) -> dict[str, Course]:
+        named = dict.fromkeys(key for key, row in zip(keys, rows, strict=True) if row and key)
+        of = np.array(keys, dtype=object)
+        return {key: self._course(rows & (of == key)) for key in named}
+
+    def _course(self, rows: np.ndarray) -> Course:
+        sums = (self.squares, self.products, self.step_squares, self.turns)
+        return Course.of(*(each[rows].sum(0) for each in sums))
+
+
+def _fits(parameter: Parameter, wanted: str) -> bool:
+    exact = wanted in (parameter.role, parameter.block, parameter.name)
+    return exact or f"{parameter.group}.".startswith(f"{wanted}.")
