@@ -28,7 +28,7 @@ MEMBERWISE = (
 )
 VERBS = (
     "baseline, compare, dropbench, export, figure, flow, list, llm, look, power, query, report, "
-    "reproduce, resume, run, runs, show, verify"
+    "reproduce, resume, run, runs, show, verify, zoo"
 )
 STUDIES = (
     "did you mean 'loss-plateau'? Allowed: eureka, loss-plateau, matrix-completion, "

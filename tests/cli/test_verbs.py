@@ -20,6 +20,7 @@ from saltus.runs import open_run
 VERBS = (
     "reproduce", "run", "resume", "flow", "list", "runs", "show", "look", "query", "verify",
     "report", "compare", "dropbench", "power", "baseline", "llm", "figure", "export",
+    "zoo",
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from saltus.cli import (
     reproduce,
     train,
     write,
+    zoo,
 )
 from saltus.errors import SaltusError, unknown
 
@@ -66,6 +67,7 @@ for verb in (
     write.export,
 ):
     app.command(verb.__name__.rstrip("_"))(verb)
+app.add_typer(zoo.zoo, name="zoo", cls=Verbs)
 
 
 def _version(wanted: bool) -> bool:
@@ -108,7 +110,7 @@ def run(arguments: list[str]) -> int:
 def _usage(error: Any) -> str:
     """'run: unknown option '--sed'; did you mean '--set'? Allowed: --json, --set'."""
     context = getattr(error, "ctx", None)
-    verb = context.info_name if context is not None and context.parent is not None else ""
+    verb = context.command_path.partition(" ")[2] if context is not None else ""
     where = f"{verb}: " if verb else ""
     option, parameter = getattr(error, "option_name", None), getattr(error, "param", None)
     if option and context is not None and not _known(context, option):
