@@ -43,6 +43,17 @@ SETTINGS = {
         },
         "interventions": [{"kind": "freeze", "groups": ["mlp"], "start": 1}],
     },
+    "adafactor, an update read": {
+        "optimizer": {"kind": "adafactor", "weight_decay": 0.1, "clip": 1.0},
+        "instruments": [{"kind": "norm-dynamics", "cadence": 2}],
+    },
+    "norm-sgd, an update read": {
+        "optimizer": {"kind": "norm-sgd", "learning_rate": 0.01, "momentum": 0.9},
+        "instruments": [
+            {"kind": "norm-dynamics", "cadence": 1, "per": "block"},
+            {"kind": "norm-policies", "cadence": 1},
+        ],
+    },
     "float64": {"engine": {"workers": 1, "precision": "float64"}},
 }
 
