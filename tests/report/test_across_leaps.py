@@ -30,7 +30,7 @@ def watched(tmp_path):
                 values["norm/parameters"] = 10 + 0.01 * step + 0.18 * solved
                 values["saturation/final"] = 0.2 + 0.6 * (step > late + 20)
                 if heads:
-                    values["heads/argmax-like"] = np.where(step > late - 20, 0.75, 0.25)
+                    values["head-types/argmax-like"] = np.where(step > late - 20, 0.75, 0.25)
                 writer.record(step, values)
             writer.flush()
             writer.status(state="done", step=STEPS, diverged={}, seconds=1.0, instrument_seconds=0)

@@ -24,7 +24,7 @@ from saltus.transitions import Transition, mean_interval
 from saltus.transitions.statistics.across_leap import half_way, on_leap_clock, speed_up
 
 NORM, SATURATION = "norm/parameters", "saturation/final"
-ONE_KEY, MANY_KEYS = "heads/argmax-like", "heads/mean-like"
+ONE_KEY, MANY_KEYS = "head-types/argmax-like", "head-types/mean-like"
 PANELS = {
     NORM: ("Norm of the parameters", "over its start"),
     SATURATION: ("Saturation of the last states", "cosine with those of 1,000 θ"),

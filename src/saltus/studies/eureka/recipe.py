@@ -16,12 +16,12 @@ from saltus.instruments.attention_received import AttentionReceived
 from saltus.instruments.class_probe import ClassProbe
 from saltus.instruments.evaluation import Evaluation
 from saltus.instruments.local_attention_gradients import LocalAttentionGradients
-from saltus.instruments.norms import Norms
 from saltus.instruments.qkv_gradients import QkvGradients
 from saltus.instruments.softmax_jacobian import SoftmaxJacobian
 from saltus.models.resnet import ResNet
 from saltus.models.small_convnet import SmallConvnet
 from saltus.models.vit import VisionTransformer
+from saltus.studies.across import watching
 from saltus.studies.eureka.stand_ins import FAST, LENGTH, stand_ins
 from saltus.studies.study import Scale
 from saltus.tasks.images import TwoStepImage
@@ -81,7 +81,12 @@ def quick() -> dict[str, Experiment]:
         optimizer=AdamW(
             learning_rate=FAST, weight_decay=0.05, schedule=Schedule(warmup=100), groups=DECAY
         ),
-        instruments=(*levels(EVERY), *inside(EVERY, often=350), probe(500)),
+        instruments=(
+            *levels(EVERY),
+            *inside(EVERY, often=350),
+            *watching(EVERY, "bidirectional"),
+            probe(500),
+        ),
         steps=STEPS,
         batch=64,
         evaluation_batch=512,
@@ -125,7 +130,10 @@ def paper() -> dict[str, Experiment]:
             learning_rate=README_RATES["softmax"], weight_decay=0.05, schedule=schedule,
             groups=DECAY,
         ),
-        instruments=(*levels(EPOCH), *inside(EPOCH, often=10 * EPOCH), probe(5000)),
+        instruments=(
+            *levels(EPOCH), *inside(EPOCH, often=10 * EPOCH),
+            *watching(5 * EPOCH, "bidirectional"), probe(5000),
+        ),
         steps=steps,
         batch=512,
         evaluation_batch=512,
@@ -180,7 +188,6 @@ def inside(every: int, often: int) -> tuple[AnyInstrument, ...]:
         AttentionLogits(cadence=some),
         SoftmaxJacobian(cadence=some),
         LocalAttentionGradients(cadence=some),
-        Norms(cadence=some),
     )
 
 

@@ -10,6 +10,7 @@ from saltus.instruments.evaluation import Evaluation
 from saltus.instruments.hidden_cosine import HiddenCosine
 from saltus.instruments.norms import Norms
 from saltus.instruments.repetition import Repetition
+from saltus.instruments.saturation import Saturation
 from saltus.interventions.attention_bias import AttentionBias
 from saltus.models.normalisers import Linear
 from saltus.models.transformer import Decoder
@@ -111,6 +112,8 @@ def instruments(every: int) -> tuple:
         HiddenCosine(cadence=cadence, sites=LOCATIONS),
         AttentionProgress(cadence=cadence),
         Repetition(cadence=cadence),
-        Norms(cadence=Cadence(every=5 * every)),
+        Norms(cadence=cadence),
+        # And no head types: attention is linear, a count of its weights would say nothing.
+        Saturation(cadence=cadence),
         AttentionMap(cadence=Cadence(every=2 * every)),
     )

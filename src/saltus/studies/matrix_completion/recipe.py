@@ -15,11 +15,11 @@ from saltus.instruments.evaluation import Evaluation
 from saltus.instruments.grid_attention import GridAttention
 from saltus.instruments.head_ablation import HeadAblation
 from saltus.instruments.linear_probe import LinearProbe
-from saltus.instruments.norms import Norms
 from saltus.instruments.position_shuffle import PositionShuffle
 from saltus.interventions.transplant import Transplant
 from saltus.models.encoder import Encoder
 from saltus.models.transformer import Decoder
+from saltus.studies.across import watching
 from saltus.studies.study import Scale
 from saltus.tasks.low_rank import LowRankTask
 from saltus.tasks.matrix_completion import MatrixCompletion
@@ -253,7 +253,7 @@ def across_the_leap(
         PositionShuffle(cadence=ends),
         LinearProbe(cadence=ends, train=probe),
         AttentionMap(cadence=often),
-        Norms(cadence=often),
+        *watching(every // 2, "bidirectional"),
     )
 
 
