@@ -11,12 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from saltus.errors import SaltusError
-from saltus.instruments.attention_entropy import row_entropies
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
 from saltus.instruments.captured import PATTERNS, precise
 from saltus.instruments.saturated_view import Tolerance, saturated_pass
 from saltus.instruments.saturation import Mode
-from saltus.instruments.scaled_view import SATURATING, real_tokens, scaled, token_mean
+from saltus.instruments.scaled_view import SATURATING, at_scale, real_tokens, token_mean
+from saltus.models.saturated import TOLERANCE
 from saltus.tasks.base import Task
 
 ATTENDED = 1e-5  # a weight above it is attention (M15)
@@ -49,7 +49,7 @@ class HeadTypes(Instrument):
     kind: Literal["head-types"] = "head-types"
     modes: tuple[Mode, ...] = Field(default=("scale",), min_length=1)
     scale: float = Field(default=SATURATING, gt=1, description="c, which multiplies parameters")
-    tolerance: Tolerance = 1e-6
+    tolerance: Tolerance = TOLERANCE
     argmax: float = Field(default=5.0, ge=1, description="most keys of an argmax-like head")
     mean: float = Field(default=0.9, gt=0, description="least share of T / 2 of a mean-like head")
     padding: Literal["excluded", "included"] = "excluded"
@@ -70,10 +70,7 @@ class HeadTypes(Instrument):
     def _patterns(self, mode: Mode, reading: Reading) -> Mapping[str, Tensor]:
         if mode == "zeta":
             return saturated_pass(reading, PATTERNS, self.tolerance).sites
-        assert reading.run is not None  # this instrument is stacked
-        parameters = scaled(reading.parameters, self.scale)
-        inputs = reading.batch["inputs"]
-        return reading.run(inputs, capture=PATTERNS, parameters=parameters).sites
+        return at_scale(reading, self.scale, capture=PATTERNS).sites
 
     def _types(self, patterns: Mapping[str, Tensor], reading: Reading) -> dict[str, Tensor]:
         if not patterns:
@@ -114,7 +111,8 @@ def attended(
     threshold: float = ATTENDED,
 ) -> Attended:
     """n = #{keys with a weight > threshold}: per head its mean, its population standard deviation,
-    the share of queries with n > 1, and the mean entropy of a query's weights in nats.
+    the share of queries with n > 1, and the mean entropy of a query's weights in nats (of their
+    shares in the sum of magnitudes, where they are not normalised).
 
     Over the queries that are real, all if not given.
     """
@@ -124,7 +122,9 @@ def attended(
         where = real.unsqueeze(-3) & where
     mean = token_mean(counts, where)
     apart = (counts - mean[..., None, None]).square()
-    entropies = row_entropies(pattern).transpose(-3, -2)
+    sizes = pattern.abs()
+    total = sizes.sum(-1, keepdim=True).clamp_min(torch.finfo(sizes.dtype).tiny)
+    entropies = torch.special.entr(sizes / total).sum(-1).transpose(-3, -2)
     return Attended(
         attended=mean,
         deviation=token_mean(apart, where).sqrt(),

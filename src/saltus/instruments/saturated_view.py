@@ -14,6 +14,7 @@ from saltus.errors import SaltusError
 from saltus.instruments.base import Pass, Reading
 from saltus.instruments.captured import precise
 from saltus.models.edits import uniform
+from saltus.models.saturated import TOLERANCE, zeta
 from saltus.models.sites import Edit, matches
 
 SCORES, PATTERN = "blocks.*.attention.scores", "blocks.*.attention.pattern"
@@ -36,7 +37,7 @@ def saturated_pass(reading: Reading, capture: Sequence[str], tolerance: float) -
     return Pass(found.outputs, wanted)
 
 
-def saturating(tolerance: float = 1e-6) -> dict[str, tuple[Edit, ...]]:
+def saturating(tolerance: float = TOLERANCE) -> dict[str, tuple[Edit, ...]]:
     """Edits, by site, that saturate all heads of one forward pass at unchanged parameters.
 
     Ties are those of M16 (2010.09697, section 5 of our spec), with the largest score of each row
@@ -57,7 +58,7 @@ def saturating(tolerance: float = 1e-6) -> dict[str, tuple[Edit, ...]]:
 
 def saturated_pattern(
     pattern: Float[Tensor, "*batch sample head query key"],
-    tolerance: float = 1e-6,
+    tolerance: float = TOLERANCE,
     scores: Float[Tensor, "*batch sample head query key"] | None = None,
 ) -> Float[Tensor, "*batch sample head query key"]:
     """zeta of the scores that gave these weights: 1 / |M| on the set M of the largest, else 0.
@@ -81,12 +82,3 @@ def saturated_pattern(
         moved = heights - heights.amax(-1, keepdim=True) + largest
         heights = torch.where(signed, heights, moved)
     return zeta(heights, tolerance).to(pattern.dtype)
-
-
-def zeta(
-    scores: Float[Tensor, "*batch key"], tolerance: float = 1e-6
-) -> Float[Tensor, "*batch key"]:
-    """1 / |M| on M = {j : max - a_j <= tolerance x max(1, |max|)}, 0 elsewhere."""
-    largest = scores.amax(-1, keepdim=True)
-    ties = (largest - scores <= tolerance * largest.abs().clamp_min(1)).to(scores.dtype)
-    return ties / ties.sum(-1, keepdim=True)

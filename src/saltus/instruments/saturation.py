@@ -12,7 +12,8 @@ from saltus.errors import SaltusError
 from saltus.instruments.base import AnyCadence, Cadence, Instrument, Needs, Reading
 from saltus.instruments.captured import precise
 from saltus.instruments.saturated_view import Tolerance, saturated_pass
-from saltus.instruments.scaled_view import SATURATING, cosine, real_tokens, scaled, token_mean
+from saltus.instruments.scaled_view import SATURATING, at_scale, cosine, real_tokens, token_mean
+from saltus.models.saturated import TOLERANCE
 from saltus.models.sites import matches
 from saltus.tasks.base import Task
 
@@ -37,8 +38,9 @@ class Saturation(Instrument):
 
     Scalars in [-1, 1]. `padding: excluded` leaves out tokens that the batch calls padding; the
     paper's M13 has none, its M14 excludes them. `tolerance` is that of ties. The embedding, whose
-    saturation is 1, is not among the layers. A model without blocks gives `final` alone. Passes run
-    in the model's own precision, and one more is needed per mode. `samples` is the number of
+    saturation is 1, is not among the layers. A model without blocks gives `final` alone, one with
+    batch norms none (`scaled_view.at_scale`). Passes run in the model's own precision, one more per
+    mode. `samples` is the number of
     samples read, the experiment's `evaluation_batch` if not given.
     """
 
@@ -47,7 +49,7 @@ class Saturation(Instrument):
     modes: tuple[Mode, ...] = Field(default=("scale",), min_length=1)
     scale: float = Field(default=SATURATING, gt=1, description="c, which multiplies parameters")
     groups: tuple[str, ...] = Field(default=(), description="what is scaled; all if not given")
-    tolerance: Tolerance = 1e-6
+    tolerance: Tolerance = TOLERANCE
     padding: Literal["excluded", "included"] = "excluded"
     samples: int | None = Field(default=None, ge=1, description="evaluation_batch if not given")
     cadence: AnyCadence = Cadence(every=200)
@@ -68,15 +70,9 @@ class Saturation(Instrument):
         return results
 
     def _saturated(self, mode: Mode, reading: Reading) -> Mapping[str, Tensor]:
-        assert reading.run is not None  # this instrument is stacked
-        sites = (LAYERS, FINAL)
-        if mode == "scale":
-            parameters, inputs = (
-                scaled(reading.parameters, self.scale, self.groups),
-                reading.batch["inputs"],
-            )
-            return reading.run(inputs, capture=sites, parameters=parameters).sites
-        return saturated_pass(reading, sites, self.tolerance).sites
+        if mode == "zeta":
+            return saturated_pass(reading, (LAYERS, FINAL), self.tolerance).sites
+        return at_scale(reading, self.scale, self.groups, (LAYERS, FINAL)).sites
 
 
 def layer_states(kind: str, sites: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saltus.errors import SaltusError
+from saltus.instruments.base import Pass, Reading
 from saltus.models.groups import STATISTICS, group_of, select
 from saltus.tasks.base import Batch
 
@@ -48,6 +49,23 @@ def scaled(
         own = (mask or {}).get(name)
         found[name] = larger if own is None else torch.where(own, larger, parameters[name])
     return found
+
+
+def at_scale(
+    reading: Reading, factor: float, groups: Sequence[str] = (), capture: Sequence[str] = ()
+) -> Pass:
+    """The outputs and some sites of a model, or a stack of them, on its batch at c theta.
+
+    SaltusError where the model divides by running statistics: those stay while parameters grow, so
+    that it goes to no saturated limit, but to infinity.
+    """
+    assert reading.run is not None  # for instruments that are stacked
+    if still := [name for name in reading.parameters if group_of(name) == STATISTICS]:
+        raise SaltusError(
+            f"instruments: {still[0]}, a running statistic, cannot be scaled with theta"
+        )
+    parameters = scaled(reading.parameters, factor, groups)
+    return reading.run(reading.batch["inputs"], capture=capture, parameters=parameters)
 
 
 def cosine(one: Tensor, other: Tensor, axes: int = 1) -> Tensor:

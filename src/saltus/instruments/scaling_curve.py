@@ -15,9 +15,9 @@ from saltus.instruments.captured import precise
 from saltus.instruments.homogeneity import degree
 from saltus.instruments.scaled_view import (
     SATURATING,
+    at_scale,
     cosine,
     real_tokens,
-    scaled,
     unit_scale,
 )
 from saltus.tasks.base import Task
@@ -103,9 +103,7 @@ class ScalingCurve(Instrument):
         return results
 
     def _at(self, reading: Reading, scale: float, group: str | None) -> Pass:
-        assert reading.run is not None  # this instrument is stacked
-        parameters = scaled(reading.parameters, scale, group or ())
-        return reading.run(reading.batch["inputs"], capture=(self.site,), parameters=parameters)
+        return at_scale(reading, scale, (group,) if group else (), (self.site,))
 
     def _states(self, found: Pass) -> Tensor:
         """[*member, sample, token, width]."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from saltus.instruments.saturated_view import PATTERN, saturated_pattern
 from saltus.interventions.base import Intervention, Knobs
 from saltus.models.edits import Head, on_heads
+from saltus.models.saturated import TOLERANCE
 from saltus.tasks.base import Task
 
 
@@ -30,7 +31,7 @@ class Saturate(Intervention):
     heads: tuple[Head, ...] | None = Field(
         default=None, min_length=1, description="[layer, head]; all if not given"
     )
-    tolerance: float = Field(default=1e-6, ge=0, lt=1, description="of ties between scores")
+    tolerance: float = Field(default=TOLERANCE, ge=0, lt=1, description="of ties between scores")
     start: int = Field(default=0, ge=0, description="first step at which it acts")
 
     def sites(self) -> tuple[str, ...]:
