@@ -27,8 +27,8 @@ MEMBERWISE = (
     "optimizer.weight_decay"
 )
 VERBS = (
-    "baseline, compare, dropbench, export, figure, flow, list, llm, look, power, query, report, "
-    "reproduce, resume, run, runs, show, verify, zoo"
+    "analyse, baseline, compare, dropbench, export, figure, flow, list, llm, look, power, query, "
+    "report, reproduce, resume, run, runs, show, verify, zoo"
 )
 STUDIES = (
     "did you mean 'loss-plateau'? Allowed: eureka, loss-plateau, matrix-completion, "

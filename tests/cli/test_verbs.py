@@ -19,7 +19,7 @@ from saltus.runs import open_run
 
 VERBS = (
     "reproduce", "run", "resume", "flow", "list", "runs", "show", "look", "query", "verify",
-    "report", "compare", "dropbench", "power", "baseline", "llm", "figure", "export",
+    "report", "compare", "dropbench", "power", "baseline", "llm", "analyse", "figure", "export",
     "zoo",
 )  # fmt: skip
 

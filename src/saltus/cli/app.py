@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 import saltus
 from saltus.cli import (
+    analyse,
     baseline,
     compare,
     dropbench,
@@ -63,6 +64,7 @@ for verb in (
     power.power,
     baseline.baseline,
     llm.llm,
+    analyse.analyse,
     write.figure,
     write.export,
 ):
