@@ -134,7 +134,7 @@ class FormalTask(Task):
         """Over the counted targets of the batch, each alike: `accuracy` of the likeliest token;
         `accuracy/determined`, of the targets that what was read leaves no choice for, NaN where
         the batch has none; `accuracy/possible`, how often the likeliest token may follow at all;
-        `perplexity`, exp of the mean loss of a token."""
+        `loss/token`, the mean loss of a token in nats, whose exponential is the perplexity."""
         counted, written = batch["counted"], outputs.argmax(-1)
         possible = self.possible(batch["inputs"])
         right = (written == batch["targets"]).to(outputs.dtype)
@@ -144,7 +144,7 @@ class FormalTask(Task):
             "accuracy": token_mean(right, counted),
             "accuracy/determined": token_mean(right, determined),
             "accuracy/possible": token_mean(allowed, counted),
-            "perplexity": token_mean(token_losses(outputs, batch["targets"]), counted).exp(),
+            "loss/token": token_mean(token_losses(outputs, batch["targets"]), counted),
         }
 
     def label_classes(self) -> dict[str, int]:

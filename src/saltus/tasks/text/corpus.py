@@ -11,12 +11,16 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from saltus.errors import FieldProblem, SaltusError, explain
 from saltus.parts import Record
+from saltus.tasks.text.named import NAMES, named_text
 
 HELD_OUT = 0.1  # the last part of the text, for validation
 
 
 class Corpus(Record):
-    """A UTF-8 text file, or without a `path` the topics of Python's own help.
+    """A UTF-8 text file, a named corpus, or without a `path` the topics of Python's own help.
+
+    The names are `stdlib` (the help), `kjv` and `wikipedia-extract` (see `named.named_text`); a
+    file of that name is `./kjv`.
 
     `sha256` is filled in where it is not given, so a run records the text it was trained on: the
     help differs between versions of Python, and files change. Where it is given, the text is first
@@ -26,7 +30,9 @@ class Corpus(Record):
     Raises, in one line: a file that cannot be read or is not UTF-8, an empty one, another hash.
     """
 
-    path: str | None = Field(default=None, description="a UTF-8 text file; Python's help if none")
+    path: str | None = Field(
+        default=None, description="a UTF-8 text file, `kjv` or `wikipedia-extract`; Python's help"
+    )
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="of its UTF-8")
 
     def __hash__(self) -> int:  # as a frozen record has; type checkers want to see it
@@ -35,7 +41,11 @@ class Corpus(Record):
     @model_validator(mode="before")
     @classmethod
     def _with_hash(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("sha256") is not None:
+        if not isinstance(data, dict):
+            return data
+        if data.get("path") == "stdlib":
+            data = {**data, "path": None}
+        if data.get("sha256") is not None:
             return data
         path = data.get("path")
         if path is not None and not isinstance(path, str):
@@ -75,14 +85,13 @@ def digest(text: str) -> str:
 
 
 def read(path: str | None) -> str:
-    """The text of a file, or Python's help: its topics in the order of their names.
+    """The text of a file or a named corpus, or Python's help: its topics in the order of their
+    names.
 
     Raises FieldProblem at `path` with one line.
     """
-    if path is None:
-        from pydoc_data.topics import topics
-
-        return "\n\n".join(topics[name] for name in sorted(topics))
+    if path is None or path in NAMES:
+        return named_text(path or "stdlib")
     try:
         text = Path(path).read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
