@@ -20,8 +20,8 @@ class LanguageModel(Blocks):
 
     PyTorch's default start: weights and biases of linear layers uniform on +-1 / sqrt(fan-in),
     token and position rows N(0, initial_deviation^2) with 1 if not given, LayerNorm (1, 0). All but
-    token, position and readout is the paper's encoder: 37,837,824 parameters at the defaults, of an
-    expected norm of 189.4 at the start.
+    token, position and readout is the paper's encoder: 37,837,824 parameters at the defaults, of norm
+    189.4 at the start (sums in single precision give the spec's 188.9).
 
     The mask is the correct one; `variant` gives the released code's. `across` batch is what its
     `vaswani` does by mistake: attention without a mask over the samples of a batch, at equal
@@ -61,15 +61,12 @@ class LanguageModel(Blocks):
         return self.start(name)
 
 
-Preset = Literal["authors", "corrected"]
-
-
-def variant(name: str, preset: Preset = "authors", **changes: Any) -> LanguageModel:
+def variant(name: str, preset: str = "authors", **changes: Any) -> LanguageModel:
     """A model of `VARIANTS` (section 3.4 of our spec), with some of its fields changed.
 
     `authors` is the released code: masked scores become 0, so that all variants see the future.
     `corrected` has the mask at -infinity, and `vaswani` attention over positions. SaltusError for
-    a name that is not there, or a field that cannot be.
+    a name or a preset that is not there, or a field that cannot be.
     """
     if name not in VARIANTS:
         raise SaltusError(unknown("variant", name, VARIANTS))
