@@ -32,7 +32,10 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 class Verbs(TyperGroup):
-    """The group of verbs; an unknown one is answered with the nearest."""
+    """A group of verbs; alone it explains itself, an unknown one is answered with the nearest."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        return super().parse_args(ctx, args or ["--help"])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self.commands and not args[0].startswith("-"):
@@ -103,7 +106,7 @@ def _saltus(
 def run(arguments: list[str]) -> int:
     """Parse and call. Raises SaltusError for bad usage; returns the exit code."""
     try:
-        code = app(args=arguments or ["--help"], prog_name="saltus", standalone_mode=False)
+        code = app(args=arguments, prog_name="saltus", standalone_mode=False)
     except UsageError as error:
         raise SaltusError(_usage(error)) from None
     return code if isinstance(code, int) else 0

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 zoo = typer.Typer(rich_markup_mode=None)
 
 
-@zoo.callback(invoke_without_command=True)
-def _zoo(context: typer.Context) -> None:
+@zoo.callback()
+def _zoo() -> None:
     """Build tiny language models with whole trajectories.
 
     A language model of a megabyte, trained here in less than a minute without a download, with
@@ -31,8 +31,6 @@ def _zoo(context: typer.Context) -> None:
       saltus zoo build gpt2-stdlib
       saltus zoo verify zoo/gpt2-stdlib
     """
-    if context.invoked_subcommand is None:
-        print(context.get_help())
 
 
 @zoo.command("list")
@@ -90,7 +88,7 @@ def build(
     \b
     Examples:
       saltus zoo build gpt2-stdlib bert-stdlib
-      saltus zoo build gpt2-stdlib --root elsewhere --steps 2000 --corpus novel.txt
+      saltus zoo build gpt2-stdlib --root novel --corpus novel.txt --steps 900
     """
     from saltus.cli.progress import Board
     from saltus.zoo import build as built_entry

@@ -36,9 +36,8 @@ def write_step(
     marks = {"format": "pt", **{key: str(value) for key, value in origin.items()}}
     folder.mkdir(parents=True)
     write_atomic(folder / "config.json", _text({**config, "saltus": origin}), durable=False)
-    write_atomic(
-        folder / "model.safetensors", safetensors.numpy.save(tensors, marks), durable=False
-    )
+    weights = in_order(safetensors.numpy.save(tensors, marks))
+    write_atomic(folder / "model.safetensors", weights, durable=False)
     for name, data in tokenizer_files(experiment).items():
         write_atomic(folder / name, data, durable=False)
 
@@ -140,6 +139,17 @@ def tokenizer_files(experiment: Experiment) -> dict[str, bytes]:
         "clean_up_tokenization_spaces": False,  # decoding gives the text again, byte for byte
     }
     return {"tokenizer.json": _text(whole), "tokenizer_config.json": _text(config)}
+
+
+def in_order(data: bytes) -> bytes:
+    """A safetensors file with its metadata sorted: the library writes them in any order, and two
+    builds of the same entry would have different hashes."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    said = json.dumps(header, separators=(",", ":")).encode()
+    said += b" " * (-len(said) % 8)  # the tensors stay aligned
+    return len(said).to_bytes(8, "little") + said + data[start:]
 
 
 # Fields of an Encoder that the configuration says, or that only its start or training reads.
