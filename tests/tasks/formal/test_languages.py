@@ -189,7 +189,8 @@ def test_padding_counts_for_nothing(name):
         / int(batch["counted"][0].sum())
     ]
     assert float(task.loss(outputs, batch)[0]) == pytest.approx(rows[0], rel=1e-5)
-    mean = -log_p.gather(-1, batch["targets"].unsqueeze(-1)).squeeze(-1)[batch["counted"]].mean().item()
+    chosen = log_p.gather(-1, batch["targets"].unsqueeze(-1)).squeeze(-1)
+    mean = -chosen[batch["counted"]].mean().item()
     assert float(task.metrics(outputs, batch)["loss/token"]) == pytest.approx(mean, rel=1e-5)
 
 

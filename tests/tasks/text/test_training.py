@@ -14,6 +14,10 @@ TASKS = {
     "icl-regression": {"dimensions": 2, "pairs": 3},
     "masked-text": {"vocabulary": 260, "length": 8},
     "causal-text": {"vocabulary": 260, "length": 8},
+    "sentences": {"vocabulary": 12, "length": 10, "sampler": "epochs"},
+    "a-n-b-n": {"length": 9},
+    "dyck": {"length": 9, "kinds": 2},
+    "counting": {"length": 9},
 }
 MODELS = {
     "two-step-mlm": "encoder",
@@ -21,6 +25,10 @@ MODELS = {
     "icl-labels": "decoder",
     "icl-regression": "decoder",
     "causal-text": "decoder",
+    "sentences": "decoder",
+    "a-n-b-n": "decoder",
+    "dyck": "decoder",
+    "counting": "decoder",
 }
 INSTRUMENTS = ("evaluation", "norms", "attention-entropy", "gradient-norms")
 
@@ -28,6 +36,7 @@ INSTRUMENTS = ("evaluation", "norms", "attention-entropy", "gradient-norms")
 def trained(kind, corpus, seeds, steps=2):
     """Losses [steps, members] and the last readings of a tiny ensemble."""
     own = {"corpus": corpus} if kind.endswith("text") else {}
+    own |= {"source": corpus.path} if kind == "sentences" else {}
     experiment = Experiment.of(
         {
             "task": {"kind": kind, **TASKS[kind], **own},
@@ -62,6 +71,6 @@ def test_members_train_and_are_read_as_each_would_be_alone(kind, corpus):
     assert torch.equal(losses[:, 1:], alone)
     assert own.keys() == readings.keys()
     for name, value in readings.items():
-        assert value.isfinite().all(), name
-        assert torch.equal(value[1:], own[name]), name
+        assert value.isfinite().all() or "determined" in name, name
+        assert torch.equal(value[1:].nan_to_num(), own[name].nan_to_num()), name
     assert {"evaluation/loss", "norm/readout", "entropy/blocks.0"} <= readings.keys()

@@ -6,12 +6,12 @@ import html
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from typing import IO
+from io import BufferedIOBase
 
 ASIDE = "ref|math|gallery|source|syntaxhighlight|timeline|code|pre|nowiki|score"
 
 
-def articles(dump: IO[bytes]) -> Iterator[str]:
+def articles(dump: BufferedIOBase) -> Iterator[str]:
     """The prose of each article of a MediaWiki dump (XML), in its order; redirects and pages that
     are no articles are left out."""
     space = text = ""
