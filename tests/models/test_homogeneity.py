@@ -69,7 +69,7 @@ def test_sigmoid_and_tanh_move_by_no_more_than_their_bounds(c, x):
 
 
 @cache
-def misses(scale, norm="branch-out", mask="negative-infinity", biases=False, seeds=5):
+def misses(scale, norm="branch-out", mask="negative-infinity", biases=False, seeds=5, site="final"):
     """|f(2 B theta) / 2^k - f(B theta)| / |f(B theta)| of the encoder (k = 1) and of the outputs
     (k = 2), per token: two layers of width 32 on ten strings of ten tokens."""
     switches = dict.fromkeys(("qkv_bias", "output_bias", "mlp_bias", "readout_bias"), biases)
@@ -84,9 +84,9 @@ def misses(scale, norm="branch-out", mask="negative-infinity", biases=False, see
         tokens = torch.randint(10, (10, 10), generator=torch.Generator().manual_seed(seed))
 
         def values(c, own=own, tokens=tokens):
-            tape = Tape(capture=("final",))
+            tape = Tape(capture=(site,))
             outputs = functional_call(module, {n: c * v for n, v in own.items()}, (tokens, tape))
-            return tape.values["final"], outputs
+            return tape.values[site], outputs
 
         pairs = zip(values(2 * scale), values(scale), (2, 4), strict=True)
         found.append(
@@ -122,6 +122,11 @@ def test_the_other_placements_come_near_degree_one_by_a_power_alone(norm):
     near, far = (misses(scale, norm)[0].median().item() for scale in (100, 1000))
     assert far > 1e-6
     assert near / far == pytest.approx(100, rel=0.05)
+
+
+def test_the_stream_of_usual_pre_norm_is_of_degree_three_in_the_limit():
+    far = misses(1000, "pre", site="blocks.1.residual.post")[0]
+    assert far.median().item() == pytest.approx(2**2 - 1, abs=1e-3)  # |8 x / 2 - x| / |x|
 
 
 def test_biases_leave_a_distance_that_shrinks_as_theta_grows():

@@ -20,8 +20,8 @@ class LanguageModel(Blocks):
 
     PyTorch's default start: weights and biases of linear layers uniform on +-1 / sqrt(fan-in),
     token and position rows N(0, initial_deviation^2) with 1 if not given, LayerNorm (1, 0). All but
-    token, position and readout is the paper's encoder: 37,837,824 parameters at the defaults, of norm
-    189.4 at the start (sums in single precision give the spec's 188.9).
+    token, position and readout is the paper's encoder: 37,837,824 parameters at the defaults, whose
+    norm starts at 189.4 (the spec's 188.9 is the sum in single precision).
 
     The mask is the correct one; `variant` gives the released code's. `across` batch is what its
     `vaswani` does by mistake: attention without a mask over the samples of a batch, at equal
