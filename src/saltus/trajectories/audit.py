@@ -2,45 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
+import numpy as np
+
+from saltus.trajectories.audit_path import off_the_path
+from saltus.trajectories.audit_steps import wrong_steps
+from saltus.trajectories.findings import KINDS, Finding
+from saltus.trajectories.geometry import swaps
 from saltus.trajectories.trajectory import Trajectory
 
+SLOW = 0.25  # of the median step: training that comes to rest, not copies of the last checkpoint
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong: what, where, and the numbers that say so.
-
-    `kind` is one of KINDS. `checkpoints` and `steps` are those concerned, in order; of a missing
-    checkpoint, its neighbours.
-    """
-
-    kind: str
-    checkpoints: tuple[str, ...]
-    steps: tuple[int, ...]
-    text: str
-    evidence: Mapping[str, float]
-
-    @property
-    def line(self) -> str:
-        """All of it in one line."""
-        return f"{self.kind}: {self.text}"
-
-
-KINDS = (
-    "truncated",  # the file ends before its tensors do
-    "corrupt",  # the file's table of tensors, or some of the numbers, are not what was written
-    "not finite",  # NaN or infinity
-    "duplicated",  # the same weights twice
-    "final weights",  # many checkpoints hold the last one's weights
-    "order",  # steps that repeat or fall, or another step inside the files than in the name
-    "swapped",  # the path goes forth and back: checkpoints stand at each other's steps
-    "missing",  # a gap in regular steps, or in the path
-    "stranger",  # off the path: weights of another run
-)
+__all__ = ["KINDS", "Finding", "audit"]
 
 
 def audit(trajectory: Trajectory) -> tuple[Finding, ...]:
-    """Everything wrong with the series, in the order of its checkpoints; () where all is well."""
-    raise NotImplementedError
+    """Everything wrong with a series, in the order of its checkpoints; () where nothing is found.
+
+    Unreadable files, numbers that are not finite, equal weights and wrong steps are facts. What is
+    "swapped", a "stranger", "corrupt" in its numbers or "missing" without a gap in steps is told
+    by the path (see `geometry`, whose thresholds are fixed and were not fitted): checkpoints that
+    are exchangeable, as those of a model at rest are, cannot be told apart by anyone, and a series
+    that is reversed as a whole is as good a path as before.
+    """
+    found = [
+        Finding(each.kind, (each.name,), (each.step,), each.reason, {})
+        for each in trajectory.damaged
+    ]
+    found += wrong_steps(trajectory)
+    found += _not_finite(trajectory)
+    sound = np.flatnonzero(trajectory.not_finite.sum(0) == 0).tolist()
+    equals, kept = _without_copies(trajectory, sound)
+    found += _equal_weights(trajectory, equals)
+    exchanged = swaps(trajectory.distances[np.ix_(kept, kept)])
+    order = list(kept)
+    for i, j, share in exchanged:
+        order[i], order[j] = kept[j], kept[i]
+        found.append(_swapped(trajectory, kept[i], kept[j], share))
+    found += off_the_path(trajectory, order, sound)
+    return tuple(sorted(found, key=lambda each: (each.steps, KINDS.index(each.kind))))
+
+
+def _not_finite(trajectory: Trajectory) -> Iterator[Finding]:
+    for t in np.flatnonzero(trajectory.not_finite.sum(0)).tolist():
+        rows = np.flatnonzero(trajectory.not_finite[:, t]).tolist()
+        count = int(trajectory.not_finite[:, t].sum())
+        first = trajectory.parameters[rows[0]].name
+        text = f"{count} numbers are NaN or infinite, in {len(rows)} tensors, the first {first}"
+        yield _finding(trajectory, "not finite", [t], text, {"count": float(count)})
+
+
+def _without_copies(
+    trajectory: Trajectory, sound: Sequence[int]
+) -> tuple[list[list[int]], list[int]]:
+    """Classes of checkpoints with equal weights, and the series with one of each class: the one
+    that makes the shortest way with its neighbours, so that the path is that of the originals."""
+    classes: dict[bytes, list[int]] = {}
+    for t in sound:
+        classes.setdefault(trajectory.signatures[t].tobytes(), []).append(t)
+    equals = [each for each in classes.values() if len(each) > 1]
+    copies = {t for each in equals for t in each}
+    distances = trajectory.distances
+
+    def way(t: int) -> float:
+        others = [k for k in sound if k not in copies]
+        before = max((k for k in others if k < t), default=None)
+        after = min((k for k in others if k > t), default=None)
+        if before is None or after is None:  # at an end: the one nearer to it is the original
+            near = after if before is None else before
+            return 0.0 if near is None else 2 * float(distances[t, near])
+        return float(distances[before, t] + distances[t, after] - distances[before, after])
+
+    originals = {min(each, key=lambda t: (way(t), -t)) for each in equals}
+    return equals, [t for t in sound if t not in copies or t in originals]
+
+
+def _equal_weights(trajectory: Trajectory, equals: Sequence[list[int]]) -> Iterator[Finding]:
+    last = len(trajectory.checkpoints) - 1
+    typical = float(np.median(trajectory.total.step)) if last else 0.0
+    for group in equals:
+        if _came_to_rest(trajectory, group):
+            continue
+        evidence = {"distance": 0.0, "typical step": typical}
+        side_by_side = group[-1] - group[0] == len(group) - 1
+        if last in group and len(group) > 2 and not side_by_side:
+            text = f"{len(group) - 1} checkpoints hold the weights of the last one"
+            kind, evidence["copies"] = "final weights", float(len(group) - 1)
+        else:
+            kind, text = "duplicated", "equal weights"
+        text += f" (distance 0, between neighbours {typical:.3g})"
+        yield _finding(trajectory, kind, group, text, evidence)
+
+
+def _came_to_rest(trajectory: Trajectory, group: Sequence[int]) -> bool:
+    """Whether these are the end of the series and training slowed down to it: the rate went to 0,
+    and equal weights are what it left."""
+    steps, first = trajectory.total.step, group[0]
+    if list(group) != list(range(first, len(trajectory.checkpoints))) or first == 0:
+        return False
+    moving = steps[np.isfinite(steps) & (steps > 0)]
+    return bool(steps[first - 1] < SLOW * np.median(moving))
+
+
+def _swapped(trajectory: Trajectory, i: int, j: int, share: float) -> Finding:
+    text = f"stand in each other's place: exchanged, their way to their neighbours is {share:.2f} "
+    text += "of what it is"
+    return _finding(trajectory, "swapped", [i, j], text, {"share": share})
+
+
+def _finding(
+    trajectory: Trajectory, kind: str, rows: Sequence[int], text: str, evidence: dict[str, float]
+) -> Finding:
+    names = tuple(trajectory.checkpoints[t] for t in rows)
+    return Finding(kind, names, tuple(int(trajectory.steps[t]) for t in rows), text, evidence)

@@ -19,7 +19,9 @@ def run_places(path: Path, member: int) -> tuple[list[tuple[int, Path]], int]:
     run = open_run(path)
     for shard in run.shards:
         if member in shard.members:
-            files = [(step, shard.files.checkpoint(step)) for step in shard.checkpoints()]
+            kept = [each.step for each in shard.records if each.kept]  # not those to resume from
+            files = [(step, shard.files.checkpoint(step)) for step in kept]
+            files = [(step, file) for step, file in files if file.is_file()]
             if not files:
                 raise SaltusError(f"{path}: the run has no checkpoints")
             return files, shard.members.index(member)

@@ -18,6 +18,7 @@ from torch import Tensor
 from saltus.errors import SaltusError
 
 OPEN_FILES = 128
+BYTES = torch.uint8
 
 
 class Damage(Exception):
@@ -56,22 +57,21 @@ class Reader:
 
     def __init__(self, capacity: int) -> None:
         """For pieces of up to `capacity` numbers, whatever their type."""
-        self._bytes = torch.empty(8 * capacity, dtype=torch.uint8)
+        self._bytes = bytearray(8 * capacity)
+        self._view, self._raw = memoryview(self._bytes), torch.frombuffer(self._bytes, dtype=BYTES)
         self._open: OrderedDict[Path, int] = OrderedDict()
         self.bytes_read = 0
 
     def read(self, entry: Entry, start: int, into: Tensor) -> None:
         """Fill `into`, of any floating-point type, with the numbers from `start` on, in order."""
         size = into.numel() * entry.dtype.itemsize
-        raw = self._bytes[:size]
-        view = raw.numpy()
         at, done = entry.offset + start * entry.dtype.itemsize, 0
         while done < size:
-            got = os.preadv(self._descriptor(entry.file), [view[done:]], at + done)
+            got = os.preadv(self._descriptor(entry.file), [self._view[done:size]], at + done)
             if not got:
                 raise SaltusError(f"{entry.file}: became shorter while it was read")
             done += got
-        into.copy_(raw.view(entry.dtype))
+        into.copy_(self._raw[:size].view(entry.dtype))
         self.bytes_read += size
 
     def _descriptor(self, file: Path) -> int:
