@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
@@ -17,8 +18,8 @@ class Saturated(Normaliser):
     """zeta(u / tau): 1 / |M| on the set M of a query's largest scores, 0 elsewhere.
 
     What softmax(c u) becomes as c grows (2010.09697, sections 1 and 5 of our spec, M16). Scores
-    are tied where max - a_j <= `tolerance` x max(1, |max|). It is for evaluation: no gradient
-    reaches queries and keys, for the weights are piecewise constant.
+    are tied where max - a_j <= `tolerance` x max(1, |max|). It is for evaluation: the gradient of
+    queries and keys is zero, for the weights are piecewise constant.
     """
 
     kind: Literal["saturated"] = "saturated"
@@ -39,8 +40,26 @@ def zeta(
     A score of -infinity has weight 0 wherever another is larger; beside +infinity only its equals
     have weight. A row with a NaN is NaN.
     """
-    top = scores.amax(-1, keepdim=True)
-    gap = top - scores
-    near = (gap <= tolerance * top.abs().clamp_min(1)) & (gap < float("inf"))
-    largest = (near | (scores == top)).to(scores.dtype)
-    return largest / largest.sum(-1, keepdim=True)
+    return _Zeta.apply(scores, tolerance)
+
+
+class _Zeta(torch.autograd.Function):
+    """Piecewise constant: its gradient is zero, and not missing where somebody asks for it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(scores: Tensor, tolerance: float) -> Tensor:
+        top = scores.amax(-1, keepdim=True)
+        gap = top - scores
+        near = (gap <= tolerance * top.abs().clamp_min(1)) & (gap < float("inf"))
+        largest = (near | (scores == top)).to(scores.dtype)
+        return largest / largest.sum(-1, keepdim=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return torch.zeros_like(gradient), None
