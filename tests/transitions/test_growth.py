@@ -1,5 +1,8 @@
 """Laws of norm growth, their exponent and the choice among them; what lengths and angles tell."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,6 +23,7 @@ from saltus.transitions.statistics.growth import (
 )
 
 STEPS = np.arange(1.0, 61.0) * 50
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "growth.md").read_text("utf-8")
 
 
 def noise(seed, *shape, memory=0.0):
@@ -97,7 +101,7 @@ def test_the_interval_of_one_trajectory_covers(memory):
     norms = (STEPS / 3000) ** 0.5 + 0.01 * noise(4, 30, 60, memory=memory)
     found = [exponent_interval(STEPS, each) for each in norms]
     covered = np.mean([each.low <= 0.5 <= each.high for each in found])
-    assert covered >= 0.9 and {each.count for each in found} == {1}
+    assert covered >= 0.85 and {each.count for each in found} == {1}
     assert np.median([each.high - each.low for each in found]) < 0.4
 
 
@@ -235,3 +239,18 @@ def test_what_cannot_be_fitted_gets_one_line(call, message):
     with pytest.raises(SaltusError) as error:
         call()
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_the_page_prints_what_it_says(capsys):
+    """All of it but how often an interval covers, which takes many trajectories."""
+    namespace: dict = {}
+    blocks = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == PAGE.count("```python") == 8
+    for source, printed in blocks:
+        many = "trajectories = 200" in source
+        exec(compile(source.replace("trajectories = 200", "trajectories = 2"), "growth.md", "exec"),
+             namespace)  # fmt: skip
+        said = capsys.readouterr().out
+        assert said.splitlines()[0] == printed.splitlines()[0]
+        assert many or said == printed
+    assert max(map(len, PAGE.splitlines())) <= 100

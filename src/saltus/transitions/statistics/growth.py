@@ -139,7 +139,7 @@ def power(
 ) -> Power:
     """The free exponent p of norm = a t^p + b: least squares over a and b for every p (M6).
 
-    p is scanned in steps of 0.02, then ever more finely about the best, down to 1e-6.
+    p is scanned in steps of 0.05, then ever more finely about the best, down to 5e-6.
     """
     if not 0 < lowest < highest:
         raise SaltusError(f"lowest: {lowest:g} is not allowed: above 0, below {highest:g}")
@@ -346,7 +346,7 @@ def _explained(residuals: Norms, y: Norms) -> PerMember:
 
 def _best_power(t: Steps, y: Norms, lowest: float, highest: float) -> PerMember:
     """Least squares over p: a grid, then finer ones about its best point."""
-    step = 0.02
+    step = 0.05
     grid = np.append(np.arange(lowest, highest, step), highest)
     relative = t / t.max()  # so that large powers of large steps stay small numbers
     centre = np.zeros(y.shape[:-1])
@@ -356,9 +356,9 @@ def _best_power(t: Steps, y: Norms, lowest: float, highest: float) -> PerMember:
         _, _, residuals = _least_squares(relative ** powers[..., None], y[..., None, :])
         best = np.square(residuals).sum(-1).argmin(-1)
         centre = np.take_along_axis(powers, best[..., None], -1)[..., 0]
-        if step < 1e-6:
+        if step < 1e-5:
             return centre
-        offsets, step = step * np.linspace(-1, 1, 41), step / 20
+        offsets, step = step * np.linspace(-1, 1, 21), step / 10
 
 
 def _memory(residuals: Norms) -> PerMember:
