@@ -51,6 +51,7 @@ def test_a_step_of_3_4_5(task):
         "update-norm/blocks.0.x": 3, "update-norm/blocks.0.y": 4, "update-cosine/blocks.0.x": 1,
         "update-cosine/blocks.0.y": 0, "radial-share/blocks.0.x": 1, "radial-share/blocks.0.y": 0,
         "descent-cosine/blocks.0.x": 1, "descent-cosine/blocks.0.y": 1,
+        "growth/dot/blocks.0.x": 9, "growth/dot/blocks.0.y": 0,
     }  # fmt: skip
     assert {name.removeprefix("norm-dynamics/") for name in found} == set(expected)
     for name, value in expected.items():

@@ -156,7 +156,7 @@ def test_a_group_has_its_own_rate_and_the_first_that_selects_decides():
     assert moved["readout.weight"] == pytest.approx(1e-2, rel=1e-2)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "adafactor"])
 def test_groups_that_change_nothing_leave_every_bit(kind):
     plain = {"kind": kind, "learning_rate": 1e-2, "weight_decay": 0.1, "clip": 100.0}
     groups = {"mlp": {}, "norm": {"weight_decay": 0.1}, "*.bias": {"learning_rate": 1e-2}}
@@ -173,7 +173,7 @@ def test_groups_that_change_nothing_leave_every_bit(kind):
         st.sampled_from(["mlp", "attention", "attention.qk", "*.bias", "blocks.1.*", "*"]),
         unique=True,
     ),
-    st.sampled_from(["sgd", "adam", "adamw", "muon"]),
+    st.sampled_from(["sgd", "adam", "adamw", "muon", "adafactor", "norm-sgd"]),
 )
 def test_every_parameter_is_in_exactly_one_share(patterns, kind):
     ensemble = alone({"kind": kind, "learning_rate": 1e-2})

@@ -16,7 +16,7 @@ from saltus.instruments.norms import members
 from saltus.tasks.base import Task
 
 Scalar = Float[Tensor, ""]
-OF_MODULES = ("update-norm", "update-cosine", "radial-share", "descent-cosine")
+OF_MODULES = ("update-norm", "update-cosine", "radial-share", "descent-cosine", "growth/dot")
 
 
 class NormDynamics(Instrument):
@@ -35,8 +35,9 @@ class NormDynamics(Instrument):
       is above the boundary.
 
     Gives `norm-dynamics/<quantity>`, scalars, `over` the encoder (M1's parameters) or all that is
-    learned. Norm, cosines and radial share also as `norm-dynamics/<quantity>/<module>` for every
-    group of `saltus.models.groups`, block or parameter; `per: none` leaves modules out. NaN where
+    learned. Norm, cosines, radial share and dot also as `norm-dynamics/<quantity>/<module>` for
+    every group of `saltus.models.groups`, block or parameter (per parameter, norm and dot are the
+    plane of the paper's early versions, section 6.3); `per: none` leaves modules out. NaN where
     there is no direction, as of a step of 0 or a frozen module. The last reading is of the step
     that would follow. Refused under gradient flow, which has no steps.
     """
