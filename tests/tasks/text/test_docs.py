@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from saltus.experiment import Experiment
 from saltus.tasks import Task
@@ -16,8 +17,8 @@ LESS = {"steps": 1, "batch": 4, "evaluation_batch": 4, "seeds": 1, "model.width"
 
 
 def test_the_python_of_the_page_runs():
-    (source,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(compile(source, "language-tasks.md", "exec"), {})  # it asserts what it claims
+    for source in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(compile(source, "language-tasks.md", "exec"), {})  # it asserts what it claims
 
 
 @pytest.mark.parametrize("index", range(len(WRITTEN)))
@@ -38,3 +39,12 @@ def test_the_table_names_tasks_and_models_that_can_take_them():
 
 def test_the_page_fits_the_width_of_the_code():
     assert max(len(line) for line in PAGE.split("\n") if not line.startswith("|")) <= 100
+
+
+def test_an_evaluation_on_all_validation_sentences():
+    (inline,) = re.findall(r"`(\{kind: evaluation, .*?\}\})`", PAGE, re.DOTALL)
+    fields = yaml.safe_load(inline)
+    data = yaml.safe_load(WRITTEN[-1]) | {"instruments": [fields]}
+    own = Experiment.of(data).instruments[0].task
+    assert len(own.tables.parts[own.part].words) in (436, len(own.tables.parts["validation"].words))
+    assert (own.part, own.sampler) == ("validation", "in-order")
