@@ -97,7 +97,7 @@ ENTRIES: dict[str, Entry] = {
         Entry("gpt2-stdlib-seed1", "the same from another seed", None, _GPT2, seed=1),
         Entry("gpt2-stdlib-sqrt", "the same, rate falling as 1/sqrt(step)", None, _GPT2, DECAYING),
         Entry("gpt2-kjv", "GPT-2 on the King James Bible", "kjv", _GPT2),
-        Entry("gpt2-wikipedia", "GPT-2 on Wikipedia's markup", "wikipedia-extract", _GPT2),
+        Entry("gpt2-wikipedia", "GPT-2 on Wikipedia articles", "wikipedia-extract", _GPT2),
         Entry("bert-stdlib", "masked words of Python's help", None, _BERT, WARMED),
     )
 }
