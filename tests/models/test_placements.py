@@ -77,7 +77,8 @@ def reference(model, own, tokens):
             x = norm(x + write(x, name), f"{name}_norm")
         else:
             x = x + norm(write(x, name), f"{name}_norm")
-    return affine(norm(x, "final_norm") if model.norm == "pre" else x, "readout")
+    last = model.norm == "pre" and model.final_norm
+    return affine(norm(x, "final_norm") if last else x, "readout")
 
 
 CASES = [
@@ -140,7 +141,7 @@ def test_the_residual_stream_is_the_placement_in_every_transformer(kind, norm):
             "branch-out": lambda x=x, f=branch: x + layer_norm(f),
         }
         torch.testing.assert_close(tape.values[f"{name}.residual.{after}"], expected[norm]())
-    assert ("final_norm.weight" in own) == (norm == "pre")
+    assert ("final_norm.weight" in own) == (norm == "pre" and model.final_norm)
 
 
 @pytest.mark.parametrize("attention", sorted(Normaliser.registry))

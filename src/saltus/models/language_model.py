@@ -38,6 +38,7 @@ class LanguageModel(Blocks):
     activation: Activation = "relu"
     initial_deviation: float = Field(default=1.0, gt=0, description="of token and position rows")
     readout_bias: bool = True
+    final_norm: bool = Field(default=False, description="LayerNorm behind pre-norm's last block")
     across: Literal["positions", "batch"] = Field(
         default="positions", description="what attention looks along"
     )

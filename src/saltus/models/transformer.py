@@ -41,6 +41,7 @@ class Blocks(Model):
     norm: Norm = "pre"
     epsilon: float = Field(default=1e-5, ge=0, description="of LayerNorm")
     embedding_norm: bool = Field(default=False, description="LayerNorm on the embedding")
+    final_norm: bool = Field(default=True, description="LayerNorm behind pre-norm's last block")
     activation: Activation = "gelu-tanh"
     positions: int | None = Field(default=None, ge=1, description="rows; the task's if not given")
     initial_deviation: float = Field(default=0.02, gt=0)
@@ -182,7 +183,7 @@ class Transformer(nn.Module):
         norm = partial(LayerNorm, width, config.epsilon, config.norm_bias)
         self.embedding_norm = norm() if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config, index) for index in range(config.depth))
-        self.final_norm = norm() if config.norm == "pre" else None
+        self.final_norm = norm() if config.norm == "pre" and config.final_norm else None
         self.readout = Linear(width, interface.outputs, config.readout_bias)
 
     def forward(self, tokens: Tensor, tape: Tape = SILENT) -> Tensor:

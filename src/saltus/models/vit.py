@@ -106,7 +106,7 @@ class Vision(nn.Module):
         else:
             self.position = SinePositions(tokens, width)
         self.blocks = nn.ModuleList(Block(config, index) for index in range(config.depth))
-        final = config.norm == "pre"
+        final = config.norm == "pre" and config.final_norm
         self.final_norm = LayerNorm(width, config.epsilon, config.norm_bias) if final else None
         self.readout = Linear(width, interface.outputs, config.readout_bias)
 

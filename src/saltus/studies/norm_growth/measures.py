@@ -1,0 +1,97 @@
+"""What claims and figures read of a run: norms, saturation, heads, and checkpoints two by two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from saltus.errors import SaltusError
+from saltus.experiment import Experiment
+from saltus.runs import Run
+from saltus.studies.norm_growth.recipe import SPACING
+from saltus.tasks.base import Task
+from saltus.trajectories import analyse, find_series
+
+NORM = "norm-policies/encoder"  # M1, the paper's
+COLUMNS = "norm-policies/mean-column"  # M3, the repository's
+SATURATION = "saturation/final"  # M14
+ATTENDED = "head-types/attended"  # M15
+PerSeed = Float[np.ndarray, " seed"]
+
+
+@dataclass(frozen=True)
+class Spaced:
+    """Pairs of checkpoints 25 steps apart, [seed, pair], by the step of the second one."""
+
+    steps: Float[np.ndarray, " pair"]
+    direction: Float[np.ndarray, "seed pair"]  # M7
+    alignment: Float[np.ndarray, "seed pair"]  # M8
+
+
+def task_of(run: Run) -> Task:
+    """What a run was trained on."""
+    return Experiment.of(run.experiment, str(run.path)).task
+
+
+def first(run: Run, name: str) -> PerSeed:
+    """A series' first reading."""
+    return run.series(name).values[:, 0].astype(np.float64)
+
+
+def last(run: Run, name: str) -> PerSeed:
+    """A series' last reading."""
+    return run.series(name).values[:, -1].astype(np.float64)
+
+
+def norms(run: Run) -> tuple[Float[np.ndarray, " step"], Float[np.ndarray, "member step"]]:
+    """M1 by step."""
+    series = run.series(NORM)
+    return series.steps.astype(np.float64), series.values.astype(np.float64)
+
+
+def loss(run: Run) -> PerSeed:
+    """The last validation loss, as trained on, in nats."""
+    return last(run, "evaluation/loss")
+
+
+def level(run: Run, name: str) -> float:
+    """A closed form of the task's validation loss."""
+    return task_of(run).levels()[name]
+
+
+def attended(run: Run, mode: str = "") -> tuple[Float[np.ndarray, "seed every_head"], int]:
+    """Mean positions that each saturated head attends to at the end, and how many there are."""
+    name = ATTENDED.replace("/", f"/{mode}/") if mode else ATTENDED
+    values = run.array(name).values[:, -1].astype(np.float64)
+    return values.reshape(len(values), -1), task_of(run).interface.positions
+
+
+def spaced(run: Run) -> Spaced:
+    """Directions and alignments between checkpoints that are 25 steps apart."""
+    courses, steps = [], np.array([])
+    for member in range(len(run.members)):
+        found = analyse(find_series([run.path], member=member))
+        steps, courses = found.steps, [*courses, found.total]
+    near = np.flatnonzero(np.diff(steps) == SPACING)
+    if not len(near):
+        raise SaltusError(f"{run.path}: no two checkpoints are {SPACING} steps apart")
+    return Spaced(
+        steps[near + 1].astype(np.float64),
+        np.array([each.direction[near] for each in courses]),
+        np.array([each.alignment[near] for each in courses]),
+    )
+
+
+def cells(run: Run) -> dict[tuple[float, float], PerSeed]:
+    """ln of the norm at the end over its start, by learning rate and weight decay."""
+    change = np.log(last(run, NORM) / first(run, NORM))
+    found: dict[tuple[float, float], list[float]] = {}
+    for member, value in zip(run.members, change, strict=True):
+        rate, decay = (
+            float(member["overrides"][f"optimizer.{name}"])
+            for name in ("learning_rate", "weight_decay")
+        )
+        found.setdefault((rate, decay), []).append(float(value))
+    return {cell: np.array(values) for cell, values in found.items()}
