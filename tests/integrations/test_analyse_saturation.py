@@ -12,6 +12,7 @@ import transformers as hf
 from safetensors.torch import load_file
 
 from saltus.errors import SaltusError
+from saltus.experiment import Experiment
 from saltus.integrations.architectures import load_encoder, scaled, see, window_of
 from saltus.integrations.attention_saturation import (
     ATTENDED,
@@ -22,6 +23,8 @@ from saltus.integrations.attention_saturation import (
 from saltus.integrations.pretrained import Loading
 from saltus.integrations.prompts import RandomPrompts
 from saltus.integrations.sentences import Sentences, read_sentences
+from saltus.models.sites import Tape
+from saltus.random import Draws
 
 WORDS = 24
 DOUBLE = Loading("float64", offline=True)
@@ -298,3 +301,28 @@ def test_the_pooler_of_bert_is_not_missed_but_a_layer_is(family, tmp_path):
         (tmp_path / "config.json").write_text((family("bert") / "config.json").read_text())
         with pytest.raises(SaltusError, match=line):
             load_encoder(str(tmp_path), DOUBLE)
+
+
+@torch.no_grad()
+def test_a_run_of_ours_saturates_as_its_export_does(run, checkpoints):
+    """Our decoder in float64 at theta and 1000 theta, and the GPT-2 that it was exported as."""
+    experiment = Experiment.of(run.experiment)
+    tokens = experiment.task.sample(Draws(3, "here"), 6)["inputs"]
+    sites = ["blocks.0.residual.post", "final"]
+    for step, folder in zip((0, 40), (checkpoints[0], checkpoints[2]), strict=True):
+        tapes = []
+        for factor in (1, 1000):
+            values = {name: factor * torch.from_numpy(value[1]).double()
+                      for name, value in run.checkpoint(step).items()}  # fmt: skip
+            module = experiment.model.build(experiment.task.interface)
+            module.load_state_dict(values, assign=True)
+            tapes.append(Tape([*sites, "blocks.*.attention.pattern"]))
+            module(tokens, tapes[-1])
+        plain, large = (tape.values for tape in tapes)
+        own = [token_cosines(plain[s].flatten(0, 1), large[s].flatten(0, 1)).mean() for s in sites]
+        found = attention_saturation(str(folder), Sentences(tokens.tolist()), loading=DOUBLE)
+        assert found.stacks[0].layers == pytest.approx(np.array(own), abs=1e-4)
+        for layer in range(2):
+            pattern = large[f"blocks.{layer}.attention.pattern"]
+            attended = (pattern > ATTENDED).sum(-1).double().mean((0, 2)).numpy()
+            assert found.heads[0].attended[layer] == pytest.approx(attended, abs=0.04)

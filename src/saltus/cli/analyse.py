@@ -100,7 +100,8 @@ def analyse(
       saltus analyse checkpoints/step-* --per-module
       saltus analyse hf/ --text book.txt --report trajectory.html
     """
-    from saltus.report.trajectory import TrajectoryReport, growth_of, write_trajectory_report
+    from saltus.report.trajectory import TrajectoryReport, write_trajectory_report
+    from saltus.report.trajectory_growth import growth_of
     from saltus.trajectories import STEP, audit, find_series
     from saltus.trajectories import analyse as measure
 
@@ -150,7 +151,7 @@ def _sentences(
 
     if text is not None:
         return Sentences(read_sentences(text, texts), length, tokenizer)
-    return Sentences(RandomPrompts(random_texts or RANDOM_TEXTS, length or 64, seed))
+    return Sentences(RandomPrompts(random_texts or RANDOM_TEXTS, length or 64, seed), length)
 
 
 def _loading(precision: str, device: str, pickled: bool) -> Loading:
@@ -206,21 +207,19 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 
 
 def _print(found: TrajectoryReport, per_module: bool, path: Path | None) -> None:
-    from saltus.report.trajectory import encoder_of
+    from saltus.report.trajectory_growth import encoder_of
 
     trajectory, course = found.trajectory, encoder_of(found.trajectory)
     numbers = sum(each.numel for each in trajectory.parameters if each.role != "buffer")
     say(f"{count(len(trajectory.checkpoints), 'checkpoint')}, {numbers:,} parameters")
     say("norm: of the encoder (M1); cosines and steps: from the checkpoint before")
     size = len(trajectory.checkpoints)
-    kept = range(size) if size <= SHOWN else [round(k * (size - 1) / (SHOWN - 1)) for k in
-                                               range(SHOWN)]  # fmt: skip
     head = ("step" if trajectory.numbered else "", "norm", "cos", "align", "|step|")
     made = table(*head, right=head, padding=(0, 1, 0, 0))
-    for place in kept:
+    for place in _shown(size):
         before = [each[place - 1] if place else float("nan")
                   for each in (course.direction, course.alignment, course.step)]  # fmt: skip
-        made.add_row(f"{trajectory.steps[place]:,}", f"{course.norm[place]:.6g}",
+        made.add_row(f"{trajectory.steps[place]:,}", f"{course.norm[place]:#.6g}",
                      *(_number(float(value)) for value in before))  # fmt: skip
     console().print(made)
     if size > SHOWN:
@@ -228,8 +227,8 @@ def _print(found: TrajectoryReport, per_module: bool, path: Path | None) -> None
     _print_growth(found)
     if per_module:
         _print_modules(trajectory)
-    for each in found.saturation:
-        _print_saturation(each)
+    if found.saturation:
+        _print_saturation(found)
     for finding in found.findings:
         say(f"audit      {finding.line}")
     if not found.findings:
@@ -239,7 +238,7 @@ def _print(found: TrajectoryReport, per_module: bool, path: Path | None) -> None
 
 
 def _print_growth(found: TrajectoryReport) -> None:
-    from saltus.report.trajectory import WRITTEN, encoder_of, law_text
+    from saltus.report.trajectory_growth import BORDER, WRITTEN, encoder_of, law_text
 
     growth = found.growth
     account = encoder_of(found.trajectory).accounting
@@ -248,6 +247,8 @@ def _print_growth(found: TrajectoryReport) -> None:
             f"{account.cross_share:.1%} cross term")  # fmt: skip
     if growth.exponent is not None:
         say(f"exponent   {interval_text(growth.exponent)} over parts of this one run")
+    if growth.at_border:
+        say(f"           {BORDER}")
     if growth.fits:
         each = [f"{WRITTEN[law]} {float(own.r_squared):.4f}" for law, own in growth.fits.items()]
         say(f"r²         {', '.join(each)}")
@@ -269,16 +270,38 @@ def _print_modules(trajectory: Trajectory) -> None:
     console().print(made)
 
 
-def _print_saturation(each: AttentionSaturation) -> None:
-    say(f"{each.checkpoint}: {each.architecture}, {count(each.texts, 'text')}, "
-        f"{each.tokens:,} tokens" + (f", {each.cut} cut" if each.cut else ""))  # fmt: skip
-    for stack in each.stacks:
-        say(f"  {stack.name:9s}{' '.join(f'{value:.3f}' for value in stack.layers)}")
-    for heads in each.heads:
-        types = ", ".join(f"{number} {kind}" for kind, number in heads.counts.items())
-        if not heads.counts:
-            types = "texts too short for their types"
-        say(f"  {heads.name:9s}heads: {types}")
+def _print_saturation(found: TrajectoryReport) -> None:
+    """A row for each checkpoint and stack, and every layer of the last checkpoint."""
+    from saltus.integrations.attention_saturation import TYPES
+
+    last = found.saturation[-1]
+    cut = f", {last.cut} cut" if last.cut else ""
+    say(f"{last.architecture}, {count(last.texts, 'text')}, {last.tokens:,} tokens{cut}; "
+        f"every parameter times {last.scale:g}")  # fmt: skip
+    steps = dict(zip(found.trajectory.checkpoints, found.trajectory.steps.tolist(), strict=True))
+    head = ("step", "stack", "cos", "cos last", "argmax", "between", "mean")  # the types in order
+    made = table(*head, right=(head[0], *head[2:]), padding=(0, 1, 0, 0))
+    for place in _shown(len(found.saturation)):
+        each = found.saturation[place]
+        name = f"{steps[each.checkpoint]:,}" if each.checkpoint in steps else "random"
+        own = {stack.name: stack.layers for stack in each.stacks}
+        for heads in each.heads:
+            layers = own.get(heads.name)  # attention across stacks has no states of its own
+            means = ("", "") if layers is None else (f"{layers.mean():.3f}", f"{layers[-1]:.3f}")
+            types = (str(heads.counts[kind]) if heads.counts else "" for kind in TYPES)
+            made.add_row(name, heads.name, *means, *types)
+    console().print(made)
+    for stack in last.stacks:
+        values = " ".join(f"{value:.3f}" for value in stack.layers)
+        say(f"{stack.name}, last checkpoint, layer by layer: {values}")
+    if not last.heads[0].counts:
+        say("the texts are too short to tell types of heads: 12 tokens or more are needed")
+
+
+def _shown(size: int) -> list[int]:
+    if size <= SHOWN:
+        return list(range(size))
+    return [round(k * (size - 1) / (SHOWN - 1)) for k in range(SHOWN)]
 
 
 def _number(value: float) -> str:
@@ -286,7 +309,7 @@ def _number(value: float) -> str:
 
 
 def _document(found: TrajectoryReport, path: Path | None) -> dict[str, Any]:
-    from saltus.report.trajectory import encoder_of
+    from saltus.report.trajectory_growth import encoder_of
 
     trajectory, growth = found.trajectory, found.growth
     course = encoder_of(trajectory)

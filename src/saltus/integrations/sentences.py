@@ -90,7 +90,7 @@ def fit(sentences: Sentences, model: PreTrainedModel, checkpoint: str, loading: 
     if isinstance(each, RandomPrompts):
         if min(each.count, each.length) < 1:
             raise SaltusError("random texts: count and length must be 1 or more")
-        ids = each.ids(vocabulary)
+        ids = [row[:window] for row in each.ids(vocabulary)]
     elif each and isinstance(each[0], str):
         ids, cut = _tokens(each, sentences.tokenizer or checkpoint, longest, loading)
     else:
