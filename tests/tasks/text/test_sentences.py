@@ -13,8 +13,9 @@ from saltus.experiment import Experiment
 from saltus.models.base import Interface
 from saltus.random import Draws
 from saltus.tasks import Task
-from saltus.tasks.text import Sentences
+from saltus.tasks.text import PRESETS, Sentences
 from saltus.tasks.text.words import UNKNOWN, sentences_of
+from saltus.training.ensemble import Ensemble
 
 LINES = [f"the {animal} sat on mat number {n} ." for n in range(10) for animal in ("cat", "dog")]
 PENN = {"train": "a b c a\nd a\nb a <unk> a a\n", "valid": "a c\ne a b\n", "test": "a f g\n"}
@@ -253,3 +254,20 @@ def test_a_batch_larger_than_an_epoch_is_refused_before_it_trains(prose):
     own = {"kind": "sentences", "source": prose, "length": 12, "sampler": "epochs"}
     with pytest.raises(SaltusError, match=r"batch: .*batches of 18 are not allowed with 18 sent"):
         Experiment.of({"task": own, "model": "decoder", "steps": 1, "batch": 18})
+
+
+def test_all_sentences_as_a_fixed_training_set(prose):
+    """With `examples` as many as there are, in order: every epoch of the engine shows each once."""
+    own = {"kind": "sentences", "source": prose, "length": 12, "vocabulary": 30}
+    fields = {"task": {**own, "sampler": "in-order"}, "steps": 1, "batch": 6, "examples": 18}
+    ensemble = Ensemble(Experiment.of({**fields, "model": "decoder", "seeds": 2}).members())
+    seen = torch.cat([ensemble.training_batch(step)["inputs"] for step in range(3)], 1)
+    tokens = ensemble.task.tables.parts["training"].tokens[:, :-1].tolist()
+    for member in seen.tolist():
+        assert sorted(member) == sorted(tokens)
+
+
+def test_the_presets_are_fields_that_a_task_takes(prose):
+    authors, corrected = (task(prose, vocabulary=None, **PRESETS["authors"]), task(prose))
+    assert (authors.vocabulary, authors.sampler) == (19, "epochs")
+    assert corrected == task(prose, **PRESETS["corrected"])

@@ -57,13 +57,13 @@ class Dyck(FormalTask):
             depth = depth + torch.where(open_, 1, -1) * (left > 0)
             left = left - (left > 0).long()
         opening = torch.stack(opens, -1)
-        place = torch.arange(longest, device=size.device)
-        closing = ~opening & (place < 2 * size.unsqueeze(-1))
-        depths = opening.long().cumsum(-1) - closing.long().cumsum(-1)
-        partner = _last_opening(opening, depths, depths + 1)
-        brackets = torch.where(
-            opening, FIRST + kinds, FIRST + self.kinds + kinds.gather(-1, partner)
-        )
+        if self.kinds > 1:  # a closing bracket is of the kind it closes
+            place = torch.arange(longest, device=size.device)
+            closing = ~opening & (place < 2 * size.unsqueeze(-1))
+            depths = opening.long().cumsum(-1) - closing.long().cumsum(-1)
+            partner = _last_opening(opening, depths, depths + 1)
+            kinds = torch.where(opening, kinds, kinds.gather(-1, partner))
+        brackets = FIRST + kinds + torch.where(opening, 0, self.kinds)
         tokens = torch.nn.functional.pad(brackets, (1, self.length - longest - 1), value=PAD)
         place, end = torch.arange(self.length, device=size.device), 2 * size.unsqueeze(-1) + 1
         tokens = tokens.masked_fill(place == 0, BOS).masked_fill(place == end, EOS)

@@ -3,7 +3,7 @@
 from saltus.tasks.text.causal import CausalText
 from saltus.tasks.text.corpus import Corpus
 from saltus.tasks.text.masked import MaskedText
-from saltus.tasks.text.sentences import Sentences
+from saltus.tasks.text.sentences import PRESETS, Sentences
 from saltus.tasks.text.source import Source
 
-__all__ = ["CausalText", "Corpus", "MaskedText", "Sentences", "Source"]
+__all__ = ["PRESETS", "CausalText", "Corpus", "MaskedText", "Sentences", "Source"]

@@ -25,6 +25,12 @@ Part = Literal["training", "validation", "test"]
 Sampler = Literal["plain", "epochs", "in-order"]
 LossMask = Literal["corrected", "authors"]
 
+# What the released code does, and what is right or usual, as fields of `Sentences`.
+PRESETS: dict[str, dict[str, str]] = {
+    "authors": {"loss_mask": "authors", "words": "first-appearance", "sampler": "epochs"},
+    "corrected": {"loss_mask": "corrected", "words": "frequent", "sampler": "plain"},
+}
+
 
 class Sentences(Task):
     """Next-word cross-entropy on whole sentences, padded to `length` T (arXiv 2010.09697, sections
