@@ -32,7 +32,7 @@ VERBS = (
 )
 STUDIES = (
     "did you mean 'loss-plateau'? Allowed: eureka, loss-plateau, matrix-completion, "
-    "word-cooccurrence"
+    "norm-growth, word-cooccurrence"
 )
 
 # command, the line after "saltus: "
