@@ -74,7 +74,8 @@ def misses(scale, norm="branch-out", mask="negative-infinity", biases=False, see
     (k = 2), per token: two layers of width 32 on ten strings of ten tokens."""
     switches = dict.fromkeys(("qkv_bias", "output_bias", "mlp_bias", "readout_bias"), biases)
     sizes = {"depth": 2, "heads": 4, "width": 32, "hidden": 24}
-    model = LanguageModel(**sizes, epsilon=0.0, norm=norm, mask=mask, **switches)
+    placed = {"norm": norm, "final_norm": True, "mask": mask}
+    model = LanguageModel(**sizes, epsilon=0.0, **placed, **switches)
     module = model.build(Interface(10, 10, 10))
     found = []
     for seed in range(seeds):

@@ -51,7 +51,7 @@ def test_the_table_of_fields_names_fields_and_their_values():
     table = TEXT[TEXT.index("## The fields") :]
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|([^|]*)\|[^|]*\|$", table, re.MULTILINE)
     named = [name for fields, _ in rows for name in re.findall(r"`(\w+)`", fields)]
-    assert len(named) == 10
+    assert len(named) == 12
     assert all(name in Blocks.model_fields for name in named)
     for field, values in rows:
         for value in re.findall(r"`([a-z-]+)`", values):

@@ -83,6 +83,7 @@ def reference(model, own, tokens):
 
 CASES = [
     *({"norm": norm, "mask": mask} for norm, mask in product(NORMS, MASKS)),
+    {"norm": "pre", "final_norm": True},
     *({switch: False} for switch in SWITCHES),
     dict.fromkeys(SWITCHES, False),
     {"scaled": False, "mask": "multiplicative"},
@@ -248,7 +249,7 @@ def test_a_switch_takes_away_its_biases_and_nothing_else(kind, switch):
     }
 
 
-@pytest.mark.parametrize("changes", [CASES[1], CASES[3], CASES[5], CASES[11], {"scaled": False}])
+@pytest.mark.parametrize("changes", [CASES[1], CASES[3], CASES[5], CASES[12], {"scaled": False}])
 def test_what_is_conserved_is_conserved_without_biases_and_under_every_mask(changes):
     model = LanguageModel(**{**TINY, **changes})
     module, own, tokens = prepared(model)
@@ -350,7 +351,7 @@ def test_what_cannot_be_is_refused_in_one_line(fields, message):
 
 
 def test_every_transformer_has_the_fields():
-    wanted = {"norm", "mask", "dropout", "scaled", "epsilon", *SWITCHES}
+    wanted = {"norm", "final_norm", "mask", "dropout", "scaled", "epsilon", *SWITCHES}
     kinds = [part for part in Model.registry.values() if issubclass(part, Blocks)]
     assert len(kinds) >= 4
     assert all(wanted <= set(part.model_fields) for part in kinds)

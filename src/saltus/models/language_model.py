@@ -15,8 +15,8 @@ from saltus.models.transformer import Blocks, Norm
 
 
 class LanguageModel(Blocks):
-    """x + LN(f x) with ReLU, learned positions, no final LayerNorm, an untied readout with a bias
-    (2010.09697, section 3.1 of our spec).
+    """x + LN(f x) with ReLU, learned positions, no final LayerNorm under any placement, an untied
+    readout with a bias (2010.09697, section 3.1 of our spec).
 
     PyTorch's default start: weights and biases of linear layers uniform on +-1 / sqrt(fan-in),
     token and position rows N(0, initial_deviation^2) with 1 if not given, LayerNorm (1, 0). All but

@@ -25,10 +25,11 @@ class Blocks(Model):
     """What every transformer of ours has; `Decoder` and `Encoder` say how they are put together.
 
     `norm` is where LayerNorm stands around a sublayer f: `pre` x + f(LN x), with one more behind
-    the last block; `post` LN(x + f x); `branch-out` x + LN(f x), which 2010.09697 calls pre-norm
-    (section 3.2 of our spec). `mask` multiplicative makes the logits of later keys 0 and not
-    -infinity, so that a causal model sees the future: the released code of that paper has it, and
-    nothing else should. `dropout` is of a sublayer's output, before LayerNorm and sum.
+    the last block where `final_norm` says so; `post` LN(x + f x); `branch-out` x + LN(f x), which
+    2010.09697 calls pre-norm (section 3.2 of our spec). `mask` multiplicative makes the logits of
+    later keys 0 and not -infinity, so that a causal model sees the future: the released code of
+    that paper has it, and nothing else should. `dropout` is of a sublayer's output, before
+    LayerNorm and sum.
     """
 
     stackable: ClassVar[bool] = True
