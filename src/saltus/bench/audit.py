@@ -26,12 +26,12 @@ from saltus.transitions.statistics.intervals import share_interval
 
 @dataclass(frozen=True)
 class Trial:
-    """One fault in one series: was it found, and how many findings were of something else?"""
+    """One fault in one series: was it found, and what was said of other checkpoints?"""
 
     fault: str
     recipe: str
     found: bool
-    others: int
+    others: tuple[str, ...]
 
 
 def main() -> None:
@@ -39,18 +39,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m saltus.bench.audit", description=__doc__)
     parser.add_argument("--faults", type=int, default=1000, help="how many, of all kinds [1000]")
     parser.add_argument("--seeds", type=int, default=4, help="trajectories of each recipe [4]")
+    parser.add_argument("--first-seed", type=int, default=100, help="of the trainings [100]")
     parser.add_argument("--seed", type=int, default=0, help="draws other faults [0]")
     parser.add_argument("--recipe", choices=list(RECIPES), action="append", help="[all]")
     parser.add_argument("--folder", type=Path, help="keep the runs here, or take them up again")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     recipes = options.recipe or list(RECIPES)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch) / "runs"
         series = {
             (recipe, member): files
             for recipe in recipes
-            for member, files in enumerate(files_of(train(recipe, options.seeds, folder)))
+            for member, files in enumerate(files_of(train(recipe, seeds, folder)))
         }
         clean = {key: findings(Faulty(files, (), ()), scratch) for key, files in series.items()}
         trials = list(campaign(series, options.faults, options.seed, scratch))
@@ -98,8 +100,8 @@ def campaign(
         faulty = FAULTS[kind](series[recipe, member], others, random)
         found = findings(faulty, scratch)
         right = [each for each in found if is_of(each, faulty)]
-        elsewhere = [each for each in found if not {*each.checkpoints} & {*faulty.names}]
-        yield Trial(kind, recipe, bool(right), len(elsewhere))
+        elsewhere = tuple(each.line for each in found if not {*each.checkpoints} & {*faulty.names})
+        yield Trial(kind, recipe, bool(right), elsewhere)
 
 
 def findings(faulty: Faulty, scratch: str) -> tuple[Finding, ...]:
@@ -122,15 +124,18 @@ def show(clean: dict[tuple[str, int], tuple[Finding, ...]], trials: Sequence[Tri
     for kind in FAULTS:
         own = [each for each in trials if each.fault == kind]
         missed = sorted({each.recipe for each in own if not each.found})
-        others = sum(each.others > 0 for each in own)
+        others = sum(bool(each.others) for each in own)
         _line(kind, [each.found for each in own], f"{others:4d}       {', '.join(missed)}")
     _line("all", [each.found for each in trials], "")
     alarms = [bool(found) for found in clean.values()]
     _line("false alarms, clean", alarms, "")
-    _line("… beside a fault", [each.others > 0 for each in trials], "")
+    _line("… beside a fault", [bool(each.others) for each in trials], "")
     for (recipe, seed), found in clean.items():
         for each in found:
-            print(f"  {recipe}, seed {seed}: {each.line}")
+            print(f"  clean {recipe}, seed {seed}: {each.line}")
+    for trial in trials:
+        for line in trial.others:
+            print(f"  {trial.fault} in {trial.recipe}: {line}")
 
 
 def _line(name: str, outcomes: Sequence[bool], rest: str) -> None:

@@ -41,7 +41,7 @@ RECIPES: dict[str, tuple[Optimizer, int, int | None]] = {
 }
 
 
-def train(recipe: str, seeds: int, folder: Path) -> Run:
+def train(recipe: str, seeds: range, folder: Path) -> Run:
     """The run of a recipe below `folder`, trained if it is not there yet."""
     if (folder / recipe).is_dir():
         return resume(folder / recipe)
@@ -59,7 +59,7 @@ def train(recipe: str, seeds: int, folder: Path) -> Run:
             steps=STEPS,
             batch=batch,
             examples=examples,
-            seeds=tuple(range(seeds)),
+            seeds=tuple(seeds),
             checkpoints=checkpoints,
             engine=Engine(workers=1),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from saltus.trajectories.findings import KINDS, Finding
 from saltus.trajectories.geometry import swaps
 from saltus.trajectories.trajectory import Trajectory
 
-SLOW = 0.25  # of the median step: training that comes to rest, not copies of the last checkpoint
+# Training that comes to rest, not copies of the last checkpoint: a step into it of so many median
+# steps at most, and so large a share of those that follow.
+SLOW, MOST = 0.25, 2 / 3
 
 __all__ = ["KINDS", "Finding", "audit"]
 
@@ -34,7 +37,7 @@ def audit(trajectory: Trajectory) -> tuple[Finding, ...]:
     found += _not_finite(trajectory)
     sound = np.flatnonzero(trajectory.not_finite.sum(0) == 0).tolist()
     equals, kept = _without_copies(trajectory, sound)
-    found += _equal_weights(trajectory, equals)
+    found += _equal_weights(trajectory, equals, sound)
     exchanged = swaps(trajectory.distances[np.ix_(kept, kept)])
     order = list(kept)
     for i, j, share in exchanged:
@@ -78,31 +81,43 @@ def _without_copies(
     return equals, [t for t in sound if t not in copies or t in originals]
 
 
-def _equal_weights(trajectory: Trajectory, equals: Sequence[list[int]]) -> Iterator[Finding]:
+def _equal_weights(
+    trajectory: Trajectory, equals: Sequence[list[int]], sound: Sequence[int]
+) -> Iterator[Finding]:
     last = len(trajectory.checkpoints) - 1
     typical = float(np.median(trajectory.total.step)) if last else 0.0
     for group in equals:
-        if _came_to_rest(trajectory, group):
+        rest = _at_rest(trajectory, group, sound)
+        copies = [t for t in group if t < rest[0]] if len(rest) > 1 else group[:-1]
+        if not copies:
             continue
+        original = rest[0] if len(rest) > 1 else group[-1]
         evidence = {"distance": 0.0, "typical step": typical}
-        side_by_side = group[-1] - group[0] == len(group) - 1
-        if last in group and len(group) > 2 and not side_by_side:
-            text = f"{len(group) - 1} checkpoints hold the weights of the last one"
-            kind, evidence["copies"] = "final weights", float(len(group) - 1)
+        if last in group and len(copies) > 1:
+            text = f"{len(copies)} checkpoints hold the weights of the last one"
+            kind, evidence["copies"] = "final weights", float(len(copies))
         else:
             kind, text = "duplicated", "equal weights"
+        group = [*copies, original]
         text += f" (distance 0, between neighbours {typical:.3g})"
         yield _finding(trajectory, kind, group, text, evidence)
 
 
-def _came_to_rest(trajectory: Trajectory, group: Sequence[int]) -> bool:
-    """Whether these are the end of the series and training slowed down to it: the rate went to 0,
-    and equal weights are what it left."""
-    steps, first = trajectory.total.step, group[0]
-    if list(group) != list(range(first, len(trajectory.checkpoints))) or first == 0:
-        return False
-    moving = steps[np.isfinite(steps) & (steps > 0)]
-    return bool(steps[first - 1] < SLOW * np.median(moving))
+def _at_rest(trajectory: Trajectory, group: Sequence[int], sound: Sequence[int]) -> list[int]:
+    """Those of equal checkpoints that are the end of a training that slowed down to it: the rate
+    went to 0, and equal weights are what it left. Most sound ones from there on are equal."""
+    distances = trajectory.distances
+    first = {trajectory.signatures[t].tobytes(): t for t in reversed(sound)}
+    path = sorted(first.values())  # without copies, whose steps would count twice
+    usual = np.median([distances[a, b] for a, b in pairwise(path)]) if len(path) > 1 else 0.0
+    for start in group:
+        tail = [t for t in group if t >= start]
+        before = [t for t in sound if t < start]
+        if not before or len(tail) < MOST * sum(t >= start for t in sound):
+            continue
+        if distances[before[-1], start] < SLOW * usual:
+            return tail
+    return []
 
 
 def _swapped(trajectory: Trajectory, i: int, j: int, share: float) -> Finding:

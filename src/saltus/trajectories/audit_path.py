@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -12,8 +13,14 @@ from saltus.trajectories.geometry import DETOUR, detours
 from saltus.trajectories.trajectory import Trajectory
 
 LEAST = 64  # numbers of a tensor below which its distances are too noisy to judge it alone
-APART = 4.0  # how often its usual distance from the middle of its neighbours, besides the detour
+# One tensor alone may make a detour in earnest: it must be great, and of so many usual distances
+# from the middle of both neighbours; with one neighbour, its step of so many usual ones.
+TENSOR, TENSOR_END = 8.0, 32.0
 END = 8.0  # a last or first step of so many usual ones leads off the path
+# Where a checkpoint may belong instead: a detour of 2, as at rest, and 10 %, and a way to both
+# neighbours of this share of that where it stands.
+ON_THE_PATH, NEARER = 2.2, 0.75
+ZEROS = 8  # numbers that are zero at once
 JUMP, WIDEST = 1.3, 2.3  # of a step beside those around it, if a checkpoint or two are missing
 TOGETHER = 0.9  # the share of tensors that must jump so for a gap in the path
 
@@ -40,9 +47,14 @@ def off_the_path(
             where = worst if len(odd) == 1 else f"{len(odd)} tensors, most of all {worst}"
             text = f"off the path in {where}: {odd[worst]:.3g} times the way without it"
             yield _finding(trajectory, "corrupt", (t,), text, {"detour": odd[worst]})
+        elif t in off and (place := _place(distances, order.index(t))) is not None:
+            names = [trajectory.checkpoints[order[k]] for k in place]
+            text = f"off the path by {off[t]:.3g} times; its place is between {' and '.join(names)}"
+            yield _finding(trajectory, "swapped", (t,), text, {"detour": off[t]})
         elif t in off:
             text = f"off the path: {off[t]:.3g} times the way without it; weights of another run?"
             yield _finding(trajectory, "stranger", (t,), text, {"detour": off[t]})
+    yield from _zeros(trajectory, set(order))
     bad = {*off, *tensors, *ends}
     yield from _jumps(trajectory, [t for t in order if t not in bad], plain)
 
@@ -61,6 +73,24 @@ def _ends(distances: np.ndarray, order: Sequence[int]) -> dict[int, float]:
     return found
 
 
+def _place(distances: np.ndarray, own: int) -> tuple[int, int] | None:
+    """Two neighbours elsewhere between which a checkpoint is on the path, if there are any."""
+    others = [k for k in range(len(distances)) if k != own]
+    places = [(a, b) for a, b in pairwise(others) if own not in range(a, b + 1)]
+    if not places:
+        return None
+
+    def detour(place: tuple[int, int]) -> float:
+        a, b = place
+        around = distances[a, own] + distances[own, b]
+        return float(around / distances[a, b]) if distances[a, b] > 0 else np.inf
+
+    a, b = best = min(places, key=detour)
+    here = distances[own, [k for k in (own - 1, own + 1) if 0 <= k < len(distances)]].mean()
+    nearer = (distances[a, own] + distances[own, b]) / 2 < NEARER * here
+    return best if nearer and detour(best) < ON_THE_PATH else None
+
+
 def _plain_triples(order: Sequence[int], count: int) -> set[int]:
     """The checkpoints that stand between the neighbours they had when sums were taken."""
     kept = set(order)
@@ -75,8 +105,8 @@ def _tensors_off(trajectory: Trajectory, plain: set[int]) -> dict[int, dict[str,
     """
     squares = trajectory.step_squares
     first, second = squares[:, :-1], squares[:, 1:]
-    straight = np.maximum(first + second + 2 * trajectory.turns, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
+        straight = np.maximum(first + second + 2 * trajectory.turns, 0.0)
         ratio = (np.sqrt(first) + np.sqrt(second)) / np.sqrt(straight)
         middle = np.sqrt((2 * first + 2 * second - straight) / 4)
     found: dict[int, dict[str, float]] = {}
@@ -86,15 +116,13 @@ def _tensors_off(trajectory: Trajectory, plain: set[int]) -> dict[int, dict[str,
         for t in sorted(plain):
             near = [k - 1 for k in range(t - 4, t + 5) if k in plain and k != t]
             usual = float(np.median(middle[row, near])) if near else 0.0
-            off = ratio[row, t - 1] > DETOUR and middle[row, t - 1] > APART * usual
+            off = ratio[row, t - 1] > TENSOR and middle[row, t - 1] > TENSOR * usual
             if off and near:
                 found.setdefault(t, {})[parameter.name] = float(ratio[row, t - 1])
     return found
 
 
-def _tensors_off_at_the_ends(
-    trajectory: Trajectory, kept: set[int]
-) -> dict[int, dict[str, float]]:
+def _tensors_off_at_the_ends(trajectory: Trajectory, kept: set[int]) -> dict[int, dict[str, float]]:
     """The same where there is one neighbour: a tensor's step beside its others and all tensors'."""
     steps = np.sqrt(trajectory.step_squares)
     count = len(trajectory.checkpoints)
@@ -105,9 +133,30 @@ def _tensors_off_at_the_ends(
             continue
         most = steps[:, sorted(places)].max(1)
         for row, parameter in enumerate(trajectory.parameters):
-            if parameter.numel >= LEAST and most[row] > 0 and steps[row, step] > END * most[row]:
+            if (
+                parameter.numel >= LEAST
+                and most[row] > 0
+                and steps[row, step] > TENSOR_END * most[row]
+            ):
                 found.setdefault(t, {})[parameter.name] = float(steps[row, step] / most[row])
     return found
+
+
+def _zeros(trajectory: Trajectory, kept: set[int]) -> Iterator[Finding]:
+    """Numbers that are exactly zero in one checkpoint and in neither of its neighbours: a page that
+    was never written. At the start many are zero for good reasons, so the first is not judged."""
+    zeros = trajectory.zeros
+    for t in range(1, zeros.shape[1]):
+        if not {t - 1, t} <= kept:
+            continue
+        usual = zeros[:, t - 1]
+        if t + 1 in kept:
+            usual = np.maximum(usual, zeros[:, t + 1])
+        new = zeros[:, t] - usual
+        if new.max() >= ZEROS and (t + 1 in kept or usual[new.argmax()] == 0):
+            name = trajectory.parameters[int(new.argmax())].name
+            text = f"{new.max()} numbers of {name} are zero that are not beside it"
+            yield _finding(trajectory, "corrupt", (t,), text, {"zeros": float(new.max())})
 
 
 def _jumps(trajectory: Trajectory, order: Sequence[int], plain: set[int]) -> Iterator[Finding]:

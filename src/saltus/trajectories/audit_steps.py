@@ -1,4 +1,4 @@
-"""Wrong steps: those that repeat or fall, that the files contradict, that a regular series lacks."""
+"""Wrong steps: that repeat or fall, that the files contradict, that a regular series lacks."""
 
 from __future__ import annotations
 

@@ -51,24 +51,22 @@ class Course:
         squares: np.ndarray, products: np.ndarray, step_squares: np.ndarray, turns: np.ndarray
     ) -> Course:
         """From ‖θ_t‖² [C], θ_tᵀδ_t [C-1], ‖δ_t‖² [C-1] and δ_tᵀδ_{t+1} [C-2]."""
-        norm, step = np.sqrt(squares), np.sqrt(step_squares)
-        with np.errstate(invalid="ignore"):  # what is not finite is NaN in the end
-            along = squares[:-1] + products
-        return Course(
-            norm,
-            _ratio(along, norm[:-1] * norm[1:]),
-            _ratio(products, norm[:-1] * step),
-            step,
-            _ratio(turns, step[:-1] * step[1:]),
-            Accounting(
-                growth=float(squares[-1]) - float(squares[0]),
-                squared_steps=float(step_squares.sum()),
-                cross=2 * float(products.sum()),
-            ),
-        )
+        with np.errstate(invalid="ignore", divide="ignore"):  # what is not finite becomes NaN
+            norm, step = np.sqrt(squares), np.sqrt(step_squares)
+            return Course(
+                norm,
+                _ratio(squares[:-1] + products, norm[:-1] * norm[1:]),
+                _ratio(products, norm[:-1] * step),
+                step,
+                _ratio(turns, step[:-1] * step[1:]),
+                Accounting(
+                    growth=float(squares[-1] - squares[0]),
+                    squared_steps=float(step_squares.sum()),
+                    cross=float(2 * products.sum()),
+                ),
+            )
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Clipped to a cosine's range, which rounding may leave by its last bit."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.clip(np.where(below > 0, above / below, np.nan), -1.0, 1.0)
+    return np.clip(np.where(below > 0, above / below, np.nan), -1.0, 1.0)

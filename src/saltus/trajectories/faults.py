@@ -85,34 +85,35 @@ def not_finite(files: Sequence[File], _: Sequence[File], random: np.random.Gener
 
 def duplicated(files: Sequence[File], _: Sequence[File], random: np.random.Generator) -> Faulty:
     """One checkpoint is a copy of another."""
-    i, j = random.choice(len(files), 2, replace=False).tolist()
+    i, j = _two(files, random)
     return _one(files, i, files[j].content, "duplicated")
 
 
 def final_weights(files: Sequence[File], _: Sequence[File], random: np.random.Generator) -> Faulty:
     """Two checkpoints or more, up to half of them, hold the last one's weights."""
-    count = int(random.integers(2, len(files) // 2))
-    places = set(random.choice(len(files) - 1, count, replace=False).tolist())
+    others = [i for i, file in enumerate(files) if file.content != files[-1].content]
+    count = int(random.integers(2, max(3, len(others) // 2)))
+    places = set(random.choice(others, count, replace=False).tolist())
     changed = tuple(
         replace(file, content=files[-1].content) if i in places else file
         for i, file in enumerate(files)
     )
     names = tuple(files[i].name for i in sorted(places))
-    rests = places == set(range(len(files) - 1 - count, len(files) - 1))
-    return Faulty(changed, ("duplicated",) if rests else ("final weights",), names)
+    return Faulty(changed, ("final weights",), names)
 
 
 def swapped_neighbours(
     files: Sequence[File], _: Sequence[File], random: np.random.Generator
 ) -> Faulty:
     """Two neighbours stand in each other's place."""
-    i = int(random.integers(len(files) - 1))
+    moves = [i for i in range(len(files) - 1) if files[i].content != files[i + 1].content]
+    i = int(random.choice(moves))
     return _exchanged(files, i, i + 1)
 
 
 def swapped(files: Sequence[File], _: Sequence[File], random: np.random.Generator) -> Faulty:
     """Two checkpoints stand in each other's place."""
-    return _exchanged(files, *sorted(random.choice(len(files), 2, replace=False).tolist()))
+    return _exchanged(files, *sorted(_two(files, random)))
 
 
 def missing(files: Sequence[File], _: Sequence[File], random: np.random.Generator) -> Faulty:
@@ -140,9 +141,7 @@ def falling_steps(files: Sequence[File], _: Sequence[File], random: np.random.Ge
     return Faulty(tuple(changed), ("order",), (files[i].name,), in_given_order=True)
 
 
-def stranger(
-    files: Sequence[File], others: Sequence[File], random: np.random.Generator
-) -> Faulty:
+def stranger(files: Sequence[File], others: Sequence[File], random: np.random.Generator) -> Faulty:
     """One checkpoint is that of another seed at the same step."""
     i = int(random.integers(len(files)))
     return _one(files, i, others[i].content, "stranger")
@@ -169,6 +168,14 @@ FAULTS: dict[str, Fault] = {
 def _one(files: Sequence[File], i: int, content: bytes, *expected: str) -> Faulty:
     changed = (*files[:i], replace(files[i], content=content), *files[i + 1 :])
     return Faulty(changed, expected, (files[i].name,))
+
+
+def _two(files: Sequence[File], random: np.random.Generator) -> tuple[int, int]:
+    """Two checkpoints that are not equal (a training that rests leaves equal ones)."""
+    while True:
+        i, j = random.choice(len(files), 2, replace=False).tolist()
+        if files[i].content != files[j].content:
+            return i, j
 
 
 def _exchanged(files: Sequence[File], i: int, j: int) -> Faulty:

@@ -59,6 +59,7 @@ def analyse(series: Series, *, told: Callable[[int, int], None] | None = None) -
         step_squares=sums.step_squares,
         turns=sums.turns,
         column_norms=sums.column_norms,
+        zeros=sums.zeros,
         not_finite=sums.not_finite,
         signatures=sums.signatures,
         bytes_read=reader.bytes_read,
@@ -76,6 +77,7 @@ class Sums:
         self.step_squares = np.zeros((rows, steps))
         self.turns = np.zeros((rows, max(steps - 1, 0)))
         self.column_norms = np.zeros((rows, checkpoints))
+        self.zeros = np.zeros((rows, checkpoints), dtype=np.int64)
         self.not_finite = np.zeros((rows, checkpoints), dtype=np.int64)
         self.signatures = np.zeros((checkpoints, LENGTH))
 
@@ -118,6 +120,7 @@ def _measure(
         else:
             square = float(torch.dot(now, now))
         sums.squares[row, t] += square
+        sums.zeros[row, t] += count - int(torch.count_nonzero(now))
         if not np.isfinite(square):
             sums.not_finite[row, t] += count - int(now.isfinite().sum())
         sums.signatures[t] += project(now, padded).numpy()

@@ -53,12 +53,17 @@ def read_pickled(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
 
 
 def _load(path: Path) -> Any:
-    zipped = False
     try:
         with path.open("rb") as file:
-            zipped = file.read(2) == b"PK"
-        if not path.stat().st_size:
-            raise Damage("truncated", f"{path.name}: it is empty")
+            begins = file.read(2)
+    except OSError as error:
+        raise SaltusError(f"cannot read {path}: {error.strerror}") from error
+    if len(begins) < 2:
+        raise Damage("truncated", f"{path.name}: it has {len(begins)} bytes")
+    zipped, pickled = begins == b"PK", begins[0] == 0x80
+    if not zipped and not pickled:
+        raise Damage("corrupt", f"{path.name}: it begins like no file of torch.save")
+    try:
         with FakeTensorMode():
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -24,10 +24,10 @@ class Trajectory:
 
     squares [P, C]: ‖θ_t‖². products [P, C-1]: θ_tᵀδ_t with δ_t = θ_{t+1} - θ_t between neighbouring
     checkpoints. step_squares [P, C-1]: ‖δ_t‖². turns [P, C-2]: δ_tᵀδ_{t+1}. column_norms [P, C]:
-    the sum of the norms of a linear map's input columns (0 for other tensors). not_finite [P, C]:
-    how many NaN and infinities (int64). signatures [C, S]: a fixed random projection of all learned
-    parameters, whose distances are those of the checkpoints to a few per cent; equal weights have
-    equal ones.
+    the sum of the norms of a linear map's input columns (0 for other tensors). zeros, not_finite
+    [P, C]: how many numbers are exactly 0, how many NaN or infinite (int64). signatures [C, S]: a
+    fixed random projection of all parameters, whose distances are those of the checkpoints to a
+    few per cent; equal weights have equal ones.
     """
 
     checkpoints: tuple[str, ...]
@@ -41,6 +41,7 @@ class Trajectory:
     step_squares: np.ndarray
     turns: np.ndarray
     column_norms: np.ndarray
+    zeros: np.ndarray
     not_finite: np.ndarray
     signatures: np.ndarray
     bytes_read: int
@@ -106,9 +107,10 @@ class Trajectory:
         signatures, with a standard error near 2 %. NaN beside what is not finite."""
         # One after another: S is small, but C² S numbers would not be for long series.
         signatures = self.signatures
-        found = np.array([np.linalg.norm(signatures - each, axis=1) for each in signatures])
-        near = self.step_squares.sum(0)
-        second = near[:-1] + near[1:] + 2 * self.turns.sum(0)
+        with np.errstate(invalid="ignore"):  # what is not finite is NaN here
+            found = np.array([np.linalg.norm(signatures - each, axis=1) for each in signatures])
+            near = self.step_squares.sum(0)
+            second = near[:-1] + near[1:] + 2 * self.turns.sum(0)
         for offset, squares in ((1, near), (2, second)):
             exact = np.sqrt(np.maximum(squares, 0.0))
             index = np.arange(len(exact))
@@ -133,7 +135,8 @@ class Trajectory:
 
     def _course(self, rows: np.ndarray) -> Course:
         sums = (self.squares, self.products, self.step_squares, self.turns)
-        return Course.of(*(each[rows].sum(0) for each in sums))
+        with np.errstate(invalid="ignore"):
+            return Course.of(*(each[rows].sum(0) for each in sums))
 
 
 def _fits(parameter: Parameter, wanted: str) -> bool:
