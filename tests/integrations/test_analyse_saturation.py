@@ -247,6 +247,16 @@ def test_what_does_not_fit_is_one_line(family, what):
     assert str(error.value).startswith(line) and "\n" not in str(error.value)
 
 
+def test_an_architecture_that_fails_in_a_precision_is_one_line(tmp_path):
+    sizes = {"d_model": 8, "d_inner": 8, "n_layer": 1, "n_head": 2}
+    hf.XLNetModel(hf.XLNetConfig(vocab_size=WORDS, **sizes)).save_pretrained(tmp_path)
+    assert attention_saturation(str(tmp_path), TEXTS).stacks[0].layers.shape == (1,)
+    with pytest.raises(
+        SaltusError, match=r"^XLNetModel does not compute this text in torch\.float"
+    ):
+        attention_saturation(str(tmp_path), TEXTS, loading=DOUBLE)
+
+
 def test_t5_has_no_window_and_roberta_loses_two_positions(family):
     assert window_of(load_encoder(str(family("t5")), DOUBLE).config) is None
     assert window_of(hf.RobertaConfig(max_position_embeddings=34)) == 32

@@ -136,7 +136,11 @@ def see(model: PreTrainedModel, ids: Int[Tensor, " position"]) -> Seen:
     inputs = {"input_ids": rows}
     if layout is TWO_STACKS:
         inputs["decoder_input_ids"] = rows
-    found = model(**inputs, output_hidden_states=True, output_attentions=True)
+    try:
+        found = model(**inputs, output_hidden_states=True, output_attentions=True)
+    except RuntimeError as error:  # not every architecture computes in every precision
+        what = f"{type(model).__name__} does not compute this text in {model.dtype}"
+        raise SaltusError(f"{what}: {str(error).splitlines()[0][:200]}") from error
     return Seen(
         {name: _items(model, found, field) for name, field in layout.states.items()},
         {name: _items(model, found, field) for name, field in layout.attention.items()},
