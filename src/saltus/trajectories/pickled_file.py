@@ -55,19 +55,19 @@ def read_pickled(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
 def _load(path: Path) -> Any:
     try:
         with path.open("rb") as file:
-            begins = file.read(2)
+            begins = file.read(4)
     except OSError as error:
         raise SaltusError(f"cannot read {path}: {error.strerror}") from error
-    if len(begins) < 2:
+    if len(begins) < 4:
         raise Damage("truncated", f"{path.name}: it has {len(begins)} bytes")
-    zipped, pickled = begins == b"PK", begins[0] == 0x80
+    zipped, pickled = begins == b"PK\3\4", begins[0] == 0x80
     if not zipped and not pickled:
         raise Damage("corrupt", f"{path.name}: it begins like no file of torch.save")
     try:
         with FakeTensorMode():
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise SaltusError(f"cannot read {path}: {error.strerror}") from error
+    except OSError:  # it was opened above: torch looks for a table before the file's first byte
+        raise Damage("truncated", f"{path.name}: its end is missing") from None
     except pickle.UnpicklingError as error:
         if any(word in str(error) for word in FOREIGN):
             raise SaltusError(
