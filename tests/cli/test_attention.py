@@ -49,5 +49,6 @@ def test_an_unknown_normaliser_is_one_line(saltus, tmp_path):
     assert (said.code, said.out) == (2, "")
     assert said.err == (
         "saltus: experiment: model.attention.kind: unknown normaliser 'norm-softmx'; did you mean "
-        "'norm-softmax'? Allowed: learned-temperature, linear, norm-softmax, qk-norm, softmax\n"
+        "'norm-softmax'? Allowed: learned-temperature, linear, norm-softmax, qk-norm, saturated, "
+        "softmax\n"
     )

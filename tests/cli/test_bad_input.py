@@ -14,8 +14,9 @@ from saltus.experiment import Experiment
 from saltus.training.launch import start
 
 FIELDS = (
-    "Allowed: activation, attention, causal, depth, heads, hidden, initial_deviation, "
-    "initial_scale, kind, norm, positions, stochastic_depth, width"
+    "Allowed: activation, attention, causal, depth, dropout, embedding_norm, epsilon, final_norm, "
+    "heads, hidden, initial_deviation, initial_scale, kind, mask, mlp_bias, norm, norm_bias, "
+    "output_bias, positions, qkv_bias, readout_bias, scaled, stochastic_depth, width"
 )
 MAPS = "Allowed: embedding, final, stages.0.block.0, stages.1.block.0, stages.2.block.0"
 SERIES = (
@@ -142,7 +143,8 @@ LINES = {
     # images, text, and what the remedies take
     "run vit.yaml --set model.attention=norm-softmx": (
         "experiment: model.attention.kind: unknown normaliser 'norm-softmx'; did you mean "
-        "'norm-softmax'? Allowed: learned-temperature, linear, norm-softmax, qk-norm, softmax"
+        "'norm-softmax'? Allowed: learned-temperature, linear, norm-softmax, qk-norm, saturated, "
+        "softmax"
     ),
     "run vit.yaml --set 'model.attention={kind: norm-softmax, statistic: varience}'": (
         "experiment: model.attention.statistic: 'varience' is not allowed: "
@@ -261,7 +263,7 @@ LINES = {
     ),
     "list models encodr": (
         "list: unknown model 'encodr'; did you mean 'encoder'? "
-        "Allowed: decoder, encoder, one-layer-attention, resnet, small-convnet, vit"
+        "Allowed: decoder, encoder, language-model, one-layer-attention, resnet, small-convnet, vit"
     ),
     # runs
     "show tinny": (

@@ -47,7 +47,7 @@ PROBLEMS = [
      "model: width 10 must be a multiple of heads 3"),
     ({"model": {"kind": "decoder", "attention": "sigmoid"}},
      "model.attention.kind: unknown normaliser 'sigmoid'. "
-     "Allowed: learned-temperature, linear, norm-softmax, qk-norm, softmax"),
+     "Allowed: learned-temperature, linear, norm-softmax, qk-norm, saturated, softmax"),
     ({"model": {"kind": "decoder", "attention": {"kind": "norm-softmax", "statistic": "range"}}},
      "model.attention.statistic: 'range' is not allowed: "
      "input should be 'variance' or 'deviation'"),
@@ -141,8 +141,10 @@ def test_a_field_without_default_is_asked_for(field):
         ("stepz", f"experiment: stepz: unknown field 'stepz'; did you mean 'steps'? "
                   f"Allowed: {FIELDS}"),
         ("model.widht", "experiment: model.widht: unknown field 'widht'; did you mean 'width'? "
-         "Allowed: activation, attention, causal, depth, heads, hidden, initial_deviation, "
-         "initial_scale, kind, norm, positions, stochastic_depth, width"),
+         "Allowed: activation, attention, causal, depth, dropout, embedding_norm, epsilon, "
+         "final_norm, heads, hidden, initial_deviation, initial_scale, kind, mask, mlp_bias, norm, "
+         "norm_bias, output_bias, positions, qkv_bias, readout_bias, scaled, stochastic_depth, "
+         "width"),
     ],
 )  # fmt: skip
 def test_an_override_of_a_path_that_is_not_there_is_refused_in_one_line(path, problem):

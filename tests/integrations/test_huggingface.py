@@ -143,6 +143,8 @@ def test_the_member_and_the_step_that_were_asked_for(run, tmp_path):
         ({"model": {"attention": "linear"}}, "model.attention: linear does not map .*: softmax"),
         ({"model": {"norm": "post"}}, "model.norm: post does not map .*; allowed: pre"),
         ({"model": {"causal": False}}, "model.causal: false does not map .*; allowed: true"),
+        ({"model": {"mask": "multiplicative"}}, "model.mask: multiplicative does not map"),
+        ({"model": {"mlp_bias": False}}, "model.mlp_bias: false does not map .*; allowed: true"),
         (
             {"interventions": [{"kind": "attention-bias", "factor": 2.0}]},
             "interventions.0: attention-bias does not map onto Hugging Face's GPT-2",
@@ -163,7 +165,7 @@ def test_the_member_and_the_step_that_were_asked_for(run, tmp_path):
             "task: word-cooccurrence does not map .*; allowed: tasks whose outputs are their own",
         ),
     ],
-    ids=["attention", "norm", "causal", "intervention", "model", "encoder", "task"],
+    ids=["attention", "norm", "causal", "mask", "bias", "intervention", "model", "encoder", "task"],
 )
 def test_what_does_not_map_is_refused(experiment, line):
     model = experiment.get("model", {})
@@ -175,8 +177,9 @@ def test_what_does_not_map_is_refused(experiment, line):
 def test_no_field_of_a_decoder_is_overlooked():
     """Whoever gives the Decoder a field says in `as_gpt2` or `check` what GPT-2 makes of it."""
     mapped = {"depth", "heads", "width", "hidden", "positions", "activation", "initial_deviation"}
-    checked = {"kind", "attention", "norm", "causal"}
-    of_training = {"initial_scale", "stochastic_depth"}
+    mapped |= {"epsilon"}
+    checked = {"kind", *huggingface.GPT2}
+    of_training = {"initial_scale", "stochastic_depth", "dropout"}
     assert set(Decoder.model_fields) == mapped | checked | of_training
 
 

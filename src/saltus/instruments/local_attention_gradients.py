@@ -112,6 +112,11 @@ def known_normaliser(kind: str, reading: Reading) -> tuple[Normaliser, bool]:
             f"instrument {kind}: model {reading.model.kind}: attention is no normaliser of "
             "saltus.models.normalisers"
         )
+    if getattr(reading.model, "mask", "negative-infinity") == "multiplicative":
+        raise SaltusError(
+            f"instrument {kind}: model.mask multiplicative is none that it knows; "
+            "allowed: negative-infinity"
+        )
     return normaliser, reading.model.is_causal
 
 

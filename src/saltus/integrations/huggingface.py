@@ -89,15 +89,29 @@ def as_gpt2(experiment: Experiment, parameters: Mapping[str, ndarray]) -> tuple[
     return config, {name: np.ascontiguousarray(value) for name, value in tensors.items()}
 
 
+# What GPT-2 computes, by field of the decoder.
+GPT2 = {
+    "attention": "softmax",
+    "norm": "pre",
+    "causal": True,
+    "mask": "negative-infinity",
+    "scaled": True,
+    "embedding_norm": False,
+    "final_norm": True,
+    "readout_bias": False,
+    **dict.fromkeys(("qkv_bias", "output_bias", "mlp_bias", "norm_bias"), True),
+}
+
+
 def check(experiment: Experiment) -> Decoder:
     """The model, if GPT-2 computes it; else SaltusError with the field and what is allowed."""
     model, interface = experiment.model, experiment.task.interface
     if model.kind != "decoder" or not isinstance(model, Decoder):
         raise _refusal("model", model.kind, "decoder")
-    own = {"attention": model.attention.kind, "norm": model.norm, "causal": model.causal}
-    for name, allowed in (("attention", "softmax"), ("norm", "pre"), ("causal", True)):
-        if own[name] != allowed:
-            raise _refusal(f"model.{name}", own[name], allowed)
+    for name, allowed in GPT2.items():
+        own = model.attention.kind if name == "attention" else getattr(model, name)
+        if own != allowed:
+            raise _refusal(f"model.{name}", own, allowed)
     if model.activation not in ACTIVATIONS:
         raise _refusal("model.activation", model.activation, ", ".join(ACTIVATIONS))
     if interface.outputs != interface.vocabulary:
