@@ -61,6 +61,11 @@ def test_no_file_format_that_runs_code(path):
         ("from cloudpickle import dumps", ["line 1: cloudpickle"]),
         ("import torch\ntorch.save(x, p)", ["line 2: torch.save"]),
         ("from torch import load", ["line 1: torch.load"]),
+        ("torch.load(p, weights_only=True)", []),
+        ("torch.load(p, weights_only=False)", ["line 1: torch.load"]),
+        ("torch.load(p)", ["line 1: torch.load"]),
+        ("from pickle import UnpicklingError", []),
+        ("from pickle import UnpicklingError, loads", ["line 1: pickle"]),
         ("np.load(p, allow_pickle=True)", ["line 1: allow_pickle"]),
         ("yaml.load(f)", ["line 1: yaml.load"]),
         ('"""Never pickle, never torch.save."""\nyaml.safe_load(f)', []),
@@ -120,9 +125,19 @@ def test_the_version_is_the_same_everywhere():
 
 
 def code_running_formats(tree: ast.AST):
-    """Uses of file formats that can run code when they are read, as `line n: name`."""
+    """Uses of file formats that can run code when they are read, as `line n: name`.
+
+    torch's restricted reader (weights_only) is allowed, and so is the name of pickle's error.
+    """
     modules = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
     calls = {"torch.save", "torch.load", "yaml.load", "yaml.unsafe_load"}
+    restricted = {
+        id(node.func)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "torch.load"
+        and any(ast.unparse(keyword) == "weights_only=True" for keyword in node.keywords)
+    }
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
@@ -130,9 +145,10 @@ def code_running_formats(tree: ast.AST):
         elif isinstance(node, ast.ImportFrom) and node.module:
             inside = [f"{node.module}.{a.name}" for a in node.names]
             names = [name for name in inside if name in calls]
-            names += [node.module] if node.module.split(".")[0] in modules else []
+            harmless = [a.name for a in node.names] == ["UnpicklingError"]
+            names += [node.module] if node.module.split(".")[0] in modules and not harmless else []
         elif isinstance(node, ast.Attribute) and ast.unparse(node) in calls:
-            names = [ast.unparse(node)]
+            names = [] if id(node) in restricted else [ast.unparse(node)]
         elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             value = node.value
             names = [] if isinstance(value, ast.Constant) and value.value is False else [node.arg]

@@ -62,7 +62,7 @@ PROBLEMS = [
      "optimizer.learning_rate: inf is not allowed: input should be a finite number"),
     ({"optimizer": {**ADAM, "schedule": {"warmupp": 1}}},
      "optimizer.schedule.warmupp: unknown field 'warmupp'; did you mean 'warmup'? "
-     "Allowed: epoch, final, shape, until, warmup"),
+     "Allowed: epoch, final, shape, stop, until, warmup"),
     ({"seeds": []}, "seeds: no seeds; give a number of seeds or a list of them"),
     ({"seeds": 0}, "seeds: no seeds; give a number of seeds or a list of them"),
     ({"seeds": [4, 1, 4]}, "seeds: seed 4 is listed twice"),
@@ -87,7 +87,7 @@ PROBLEMS = [
     ({"interventions": ["nope"]},
      "interventions.0.kind: unknown intervention 'nope'. "
      "Allowed: ablate-heads, attention-bias, freeze, gradient-rescaling, heat-treatment, "
-     "scale-start, temperature, transplant"),
+     "saturate, scale-start, temperature, transplant"),
     ({"interventions": [BIAS, {"kind": "attention-bias"}]},
      "interventions.1.factor: required, and not given"),
     ({"interventions": [{"kind": "freeze", "groups": []}]},

@@ -6,9 +6,9 @@ checkpoint of any size is listed in milliseconds and read like any other.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -68,7 +68,7 @@ def _load(path: Path) -> Any:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:  # it was opened above: torch looks for a table before the file's first byte
         raise Damage("truncated", f"{path.name}: its end is missing") from None
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         if any(word in str(error) for word in FOREIGN):
             raise SaltusError(
                 f"{path}: a pickle of more than weights, which is not read; allowed: tensors only "
