@@ -104,6 +104,17 @@ def test_saturation_is_that_of_each_checkpoint_and_the_page_has_it(saltus, serie
     ]  # fmt: skip
 
 
+def test_exact_attention_instead_of_scaled_weights(saltus, series):
+    said = saltus(
+        "analyse", "hf/step-700", "--random-texts", 2, "--length", 14, "--exact", "--json"
+    )
+    (found,) = said.document["saturation"]
+    assert (found["mode"], found["scale"]) == ("zeta", 1.0)
+    assert found["heads"][0]["attended"] == [[1.0, 1.0], [1.0, 1.0]]
+    said = saltus("analyse", "hf/step-700", "--random-texts", 2, "--length", 14, "--exact")
+    assert "2 texts, 28 tokens; attention on its best keys alone (ζ)" in said.out
+
+
 def test_strict_makes_a_finding_the_exit_code(saltus, series):
     shutil.copy(series / "step-200/model.safetensors", series / "step-300/model.safetensors")
     said = saltus("analyse", "hf")
@@ -178,7 +189,7 @@ LINES = {
         "analyse: --text and --random-texts exclude each other"
     ),
     "analyse hf --random-weights": (
-        "--random-weights: it is a baseline of --saturation, which is not asked"
+        "--random-weights: it belongs to --saturation, which is not asked for"
     ),
     "analyse hf --saturation --precision float16": (
         "step-0: precision: 'float16' is not allowed: scaled weights need float32, float64, "

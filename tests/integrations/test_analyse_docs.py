@@ -21,7 +21,7 @@ def test_the_programs_and_the_commands_run(tmp_path, monkeypatch, capsys):
     for program in PROGRAMS:
         exec(compile(program, PAGE.name, "exec"), {})
     capsys.readouterr()
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 6
     for command in COMMANDS:
         assert main(shlex.split(command)) == 0, command
         assert capsys.readouterr().out

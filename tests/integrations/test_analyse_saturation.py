@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
-from saltus.integrations.architectures import load_encoder, scaled, see, window_of
+from saltus.integrations.architectures import load_encoder, saturated, scaled, see, window_of
 from saltus.integrations.attention_saturation import (
     ATTENDED,
     Heads,
@@ -147,6 +147,36 @@ def gpt2(
         states.append(x)
     states[-1] = norm(x, "ln_f")
     return states, patterns
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_m16_is_the_limit_of_softmax(family, name):
+    """Attention is exact: the same as softmax of scores times 1e9, where no two of them tie."""
+    model = load_encoder(str(family(name)), DOUBLE)
+    ids = torch.tensor(TEXTS.each[0])
+    own = torch.nn.functional.softmax
+    with saturated(model):
+        exact = see(model, ids)
+    with pytest.MonkeyPatch.context() as patch:
+        sharp = lambda x, dim, dtype=None: own(x.double() * 1e9, dim=dim).to(dtype or x.dtype)  # noqa: E731
+        patch.setattr(torch.nn.functional, "softmax", sharp)
+        limit = see(model, ids)
+    for stack, states in exact.states.items():
+        for one, other in zip(states, limit.states[stack], strict=True):
+            assert torch.allclose(one, other, atol=1e-5)
+    for patterns in exact.patterns.values():
+        for pattern in patterns:
+            pattern = pattern.double()
+            assert torch.allclose(pattern.sum(-1), torch.ones(14).double().expand(2, 14), atol=1e-6)
+            ones = pattern.gt(0).sum(-1, keepdim=True)
+            assert torch.allclose(pattern, pattern.gt(0).double() / ones, atol=1e-6)
+    found = attention_saturation(str(family(name)), TEXTS, loading=DOUBLE, mode="zeta")
+    assert (found.mode, found.scale) == ("zeta", 1.0)
+    assert (found.heads[0].attended < 2.5).all() and (found.stacks[0].layers < 1).all()
+    after = see(model, ids)
+    assert not torch.equal(
+        after.states[found.stacks[0].name][2], exact.states[found.stacks[0].name][2]
+    )
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -42,7 +42,9 @@ def saturation(name: str, layers: int = 3, length: float = 20.0) -> AttentionSat
     table = np.linspace(1, length / 2, 2 * layers).reshape(layers, 2)
     heads = Heads("layers", True, length, table, table, table / length, table)
     stack = StackSaturation("layers", 1.0, np.linspace(0.2, 0.9, layers))
-    return AttentionSaturation(name, "GPT2Model", 1000.0, 2, 40, 0, (stack,), (heads,), 0.1)
+    return AttentionSaturation(
+        name, "GPT2Model", "scale", 1000.0, 2, 40, 0, (stack,), (heads,), 0.1
+    )
 
 
 def titles(found: TrajectoryReport) -> list[str]:

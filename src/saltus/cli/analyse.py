@@ -19,7 +19,7 @@ from saltus.cli.output import console, count, interval_text, print_json, say, ta
 from saltus.errors import SaltusError
 
 if TYPE_CHECKING:
-    from saltus.integrations.attention_saturation import AttentionSaturation
+    from saltus.integrations.attention_saturation import AttentionSaturation, Mode
     from saltus.integrations.pretrained import Loading
     from saltus.integrations.sentences import Sentences
     from saltus.report.trajectory import TrajectoryReport
@@ -72,6 +72,9 @@ def analyse(
     tokenizer: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="A tokenizer for models without one.")
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="By exact argmax attention, not 1000 times weights.")
+    ] = False,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Beside them, the model before training.")
     ] = False,
@@ -110,8 +113,9 @@ def analyse(
     if text is not None and random_texts is not None:
         raise SaltusError("analyse: --text and --random-texts exclude each other")
     wanted = saturation or text is not None or random_texts is not None
-    if random_weights and not wanted:
-        raise SaltusError("--random-weights: it is a baseline of --saturation, which is not asked")
+    for option, given in (("--random-weights", random_weights), ("--exact", exact)):
+        if given and not wanted:
+            raise SaltusError(f"{option}: it belongs to --saturation, which is not asked for")
     sentences = _sentences(text, random_texts, texts, length, seed, tokenizer) if wanted else None
     loading = _loading(precision, device, pickled) if wanted else None
     series = find_series(
@@ -124,7 +128,9 @@ def analyse(
         trajectory = measure(series, told=told)
     saturated: list[AttentionSaturation] = []
     if sentences is not None and loading is not None:
-        saturated = _saturation(series, sentences, loading, random_weights)
+        saturated = _saturation(
+            series, sentences, loading, "zeta" if exact else "scale", random_weights
+        )
     command = shlex.join(["saltus", *sys.argv[1:]]) if sys.argv[1:2] == ["analyse"] else ""
     found = TrajectoryReport(
         trajectory, audit(trajectory), growth_of(trajectory), saturated, command
@@ -161,7 +167,7 @@ def _loading(precision: str, device: str, pickled: bool) -> Loading:
 
 
 def _saturation(
-    series: Series, sentences: Sentences, loading: Loading, random_weights: bool
+    series: Series, sentences: Sentences, loading: Loading, mode: Mode, random_weights: bool
 ) -> list[AttentionSaturation]:
     """Of every checkpoint, one model in memory at a time; what is wrong names the checkpoint."""
     from saltus.integrations.attention_saturation import attention_saturation
@@ -176,9 +182,11 @@ def _saturation(
                 f"{folder} has no config.json"
             )
         try:
-            measured = attention_saturation(str(folder), sentences, loading=loading)
+            measured = attention_saturation(str(folder), sentences, loading=loading, mode=mode)
             if random_weights and number == 1:
-                start = attention_saturation(str(folder), sentences, loading=loading, random_seed=0)
+                start = attention_saturation(
+                    str(folder), sentences, loading=loading, mode=mode, random_seed=0
+                )
                 found.append(replace(start, checkpoint="random weights"))
         except SaltusError as error:
             raise SaltusError(f"{each.name}: {error}") from error
@@ -277,7 +285,7 @@ def _print_saturation(found: TrajectoryReport) -> None:
     last = found.saturation[-1]
     cut = f", {last.cut} cut" if last.cut else ""
     say(f"{last.architecture}, {count(last.texts, 'text')}, {last.tokens:,} tokens{cut}; "
-        f"every parameter times {last.scale:g}")  # fmt: skip
+        f"{last.saturated_by}")  # fmt: skip
     steps = dict(zip(found.trajectory.checkpoints, found.trajectory.steps.tolist(), strict=True))
     head = ("step", "stack", "cos", "cos last", "argmax", "between", "mean")  # the types in order
     made = table(*head, right=(head[0], *head[2:]), padding=(0, 1, 0, 0))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from saltus.errors import SaltusError
 from saltus.integrations.pretrained import (
@@ -21,6 +22,7 @@ from saltus.integrations.pretrained import (
     configuration,
     find,
 )
+from saltus.models.saturated import zeta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,6 +128,42 @@ def scaled(model: nn.Module, factor: float) -> Iterator[None]:
     finally:
         for each, data in kept:
             each.data = data
+
+
+@contextmanager
+def saturated(model: PreTrainedModel) -> Iterator[None]:
+    """Within it, attention is a mean over its best keys: zeta in the place of softmax (M16).
+
+    Ties: within 1e-6 x max(1, |max|) of the largest score, as our spec recommends. Every softmax
+    over the last of four axes (sample, head, query, key) is one of attention.
+    """
+    replaced = _Zeta()
+    with replaced:
+        yield
+    if not replaced.calls:
+        raise SaltusError(
+            f"{type(model).__name__} has no softmax over keys to saturate; allowed: c times weights"
+        )
+
+
+class _Zeta(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in SOFTMAX and args[0].ndim == 4:
+            dim = given.get("dim", args[1] if len(args) > 1 else None)
+            if dim in (-1, 3):
+                self.calls += 1
+                return zeta(args[0].to(given.get("dtype") or args[0].dtype))
+        return func(*args, **given)
+
+
+SOFTMAX = (torch.nn.functional.softmax, torch.softmax, torch.Tensor.softmax)
 
 
 @torch.no_grad()

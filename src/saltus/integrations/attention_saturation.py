@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from saltus.errors import SaltusError
-from saltus.integrations.architectures import Seen, load_encoder, scaled, see
+from saltus.integrations.architectures import Seen, load_encoder, saturated, scaled, see
 from saltus.integrations.pretrained import Loading
 from saltus.integrations.sentences import Sentences, fit
 
@@ -29,6 +30,7 @@ MEAN_LIKE = 0.9  # M18: and the share of an even head's from which it counts as 
 SHORTEST = 12  # positions below which the two cannot be told apart: 0.9 * 11 / 2 < 5
 TOGETHER = 1024  # tokens whose unscaled states are kept until the scaled pass
 TYPES = ("argmax-like", "intermediate", "mean-like")
+Mode = Literal["scale", "zeta"]
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,12 @@ class Heads:
 
 @dataclass(frozen=True)
 class AttentionSaturation:
-    """One checkpoint on one list of texts."""
+    """One checkpoint on one list of texts; `mode` is how it was saturated."""
 
     checkpoint: str
     architecture: str
-    scale: float
+    mode: Mode
+    scale: float  # 1 where weights stay and attention is exact (zeta)
     texts: int
     tokens: int
     cut: int  # texts of which only the beginning was read
@@ -86,12 +89,20 @@ class AttentionSaturation:
     heads: tuple[Heads, ...]
     seconds: float
 
+    @property
+    def saturated_by(self) -> str:
+        """What was done to the model, in words."""
+        if self.mode == "zeta":
+            return "attention on its best keys alone (ζ)"
+        return f"every parameter times {self.scale:g}"
+
 
 def attention_saturation(
     checkpoint: str,
     sentences: Sentences,
     *,
     loading: Loading = Loading(offline=True),  # noqa: B008 - frozen
+    mode: Mode = "scale",
     scale: float = SCALE,
     random_seed: int | None = None,
 ) -> AttentionSaturation:
@@ -99,6 +110,9 @@ def attention_saturation(
 
     Always in evaluation mode, one text at a time without padding, as in the paper's Fig. 2. T5's
     decoder reads what its encoder reads; both are given (the paper's figure has the decoder's).
+    `mode` zeta leaves the weights and replaces softmax by its limit (M16, 9.23 of our spec): c need
+    not reach it where scores differ by less than float32 resolves, and scaling changes more than
+    attention.
     `random_seed`: of the same architecture with random weights instead. Needs memory for the
     weights twice; `load_encoder` says more. Raises SaltusError, with a line that does not name the
     checkpoint.
@@ -113,7 +127,7 @@ def attention_saturation(
     tallies: dict[str, _Tally] = {}
     for group in _groups(ids):
         plain = [see(model, each) for each in group]
-        with scaled(model, scale):
+        with scaled(model, scale) if mode == "scale" else saturated(model):
             for before, each in zip(plain, group, strict=True):
                 after = see(model, each)
                 _check_finite(before, after, loading, scale)
@@ -128,7 +142,8 @@ def attention_saturation(
     return AttentionSaturation(
         checkpoint,
         type(model).__name__,
-        scale,
+        mode,
+        scale if mode == "scale" else 1.0,
         len(ids),
         tokens,
         fitted.cut,

@@ -31,7 +31,7 @@ def saturation_figure(found: Named) -> HeatMaps:
     first = shown[0][1]
     note = (
         f"Mean over {first.tokens:,} tokens of {count(first.texts, 'text')} of the cosine between "
-        f"a state and the one with every parameter times {first.scale:g} (M13). {LAST} {ONE_RUN}"
+        f"a state and the one with {first.saturated_by} (M13). {LAST} {ONE_RUN}"
     )
     return HeatMaps("Saturation by layer", tuple(maps), note, span=(0.0, 1.0))
 
@@ -45,8 +45,8 @@ def attended_figure(found: Named) -> HeatMaps:
         for each in last.heads
     ]  # fmt: skip
     note = (
-        f"Checkpoint {name}. Mean number of keys with a weight above 1e-5, every parameter times "
-        f"{last.scale:g} (M15); texts of {last.heads[0].length:.1f} tokens. {ONE_RUN}"
+        f"Checkpoint {name}. Mean number of keys with a weight above 1e-5, "
+        f"{last.saturated_by} (M15); texts of {last.heads[0].length:.1f} tokens. {ONE_RUN}"
     )
     return HeatMaps("Attended positions by head", tuple(maps), note, shared=False)
 
