@@ -85,7 +85,8 @@ def _equal_weights(
     trajectory: Trajectory, equals: Sequence[list[int]], sound: Sequence[int]
 ) -> Iterator[Finding]:
     last = len(trajectory.checkpoints) - 1
-    typical = float(np.median(trajectory.total.step)) if last else 0.0
+    steps = trajectory.total.step
+    typical = float(np.median(steps[np.isfinite(steps)])) if np.isfinite(steps).any() else 0.0
     for group in equals:
         rest = _at_rest(trajectory, group, sound)
         copies = [t for t in group if t < rest[0]] if len(rest) > 1 else group[:-1]

@@ -107,7 +107,7 @@ def _measure(
     project = Signs(parameter.name, start, count).project
     width = parameter.shape[-1] if parameter.columns else 0
     for t, entry in enumerate(entries):
-        reader.read(entry, start, now)
+        sums.zeros[row, t] += reader.read(entry, start, now)
         if parameter.columns:
             matrix = torch.mul(now, now, out=spare).view(-1, width)
             if parameter.transposed:  # [in, out]: an input's column is a row here
@@ -120,7 +120,6 @@ def _measure(
         else:
             square = float(torch.dot(now, now))
         sums.squares[row, t] += square
-        sums.zeros[row, t] += count - int(torch.count_nonzero(now))
         if not np.isfinite(square):
             sums.not_finite[row, t] += count - int(now.isfinite().sum())
         sums.signatures[t] += project(now, padded).numpy()

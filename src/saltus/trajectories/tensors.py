@@ -12,6 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,8 +63,11 @@ class Reader:
         self._open: OrderedDict[Path, int] = OrderedDict()
         self.bytes_read = 0
 
-    def read(self, entry: Entry, start: int, into: Tensor) -> None:
-        """Fill `into`, of any floating-point type, with the numbers from `start` on, in order."""
+    def read(self, entry: Entry, start: int, into: Tensor) -> int:
+        """Fill `into`, of any floating-point type, with the numbers from `start` on, in order.
+
+        Returns how many of them are zero with all their bits: a -0.0 is none.
+        """
         size = into.numel() * entry.dtype.itemsize
         at, done = entry.offset + start * entry.dtype.itemsize, 0
         while done < size:
@@ -73,6 +77,8 @@ class Reader:
             done += got
         into.copy_(self._raw[:size].view(entry.dtype))
         self.bytes_read += size
+        words = np.frombuffer(self._bytes, f"u{entry.dtype.itemsize}", into.numel())
+        return into.numel() - int(np.count_nonzero(words))
 
     def _descriptor(self, file: Path) -> int:
         if file in self._open:
