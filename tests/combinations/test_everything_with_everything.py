@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from saltus.tasks import Task
 from saltus.training.ensemble import Ensemble
 from saltus.training.launch import check, place_of, told_at
 from saltus.training.readings import measure
-from small_parts import INSTRUMENTS, INTERVENTIONS, MODELS, kinds, small_task
+from small_parts import INSTRUMENTS, INTERVENTIONS, kinds
 
 # What works whatever is learned, on every model, and on every model with attention.
 ALWAYS = {
@@ -31,6 +31,8 @@ ALWAYS = {
     "evaluation",
     "gradient-balance",
     "gradient-norms",
+    "norm-dynamics",
+    "norm-policies",
     "norms",
     "sample-losses",
 }
@@ -42,55 +44,20 @@ WITH_ATTENTION = {
     "attention-received",
     "attention-shift",
     "head-ablation",
+    "head-types",
     "local-attention-gradients",
     "qkv-gradients",
+    "saturated-accuracy",
+    "saturation",
+    "scaling-curve",
     "softmax-jacobian",
 }
 CHANGES_ALWAYS = {"freeze", "scale-start", "transplant"}
-CHANGES_ATTENTION = {"ablate-heads", "heat-treatment", "temperature"}
+CHANGES_ATTENTION = {"ablate-heads", "heat-treatment", "saturate", "temperature"}
 CHANGES_BLOCKS = {"gradient-rescaling"}  # of attention with queries, keys and values of its own
 CONVOLUTIONS = {"resnet", "small-convnet"}
 
 Make = Callable[..., Experiment]
-
-
-@pytest.fixture(scope="session")
-def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """A tiny experiment from a task's and a model's kind, with fields of each changed."""
-    folder = tmp_path_factory.mktemp("texts")
-
-    def build(task: str, model: str, fields: dict[str, Any] | None = None, **more: Any):
-        batch = 6 if task == "word-cooccurrence" else 4  # its exact counts come in sixths
-        return Experiment.of(
-            {
-                "task": small_task(task, folder),
-                "model": {"kind": model, **MODELS.get(model, {}), **(fields or {})},
-                "steps": 1,
-                "batch": batch,
-                "evaluation_batch": 6,
-                "seeds": 2,
-                "engine": {"workers": 1},
-                **more,
-            }
-        )
-
-    return build
-
-
-@pytest.fixture(scope="session")
-def trained(make: Make) -> Callable[..., Ensemble]:
-    """Two seeds after a step, with the gradient of the next."""
-
-    @cache
-    def train(task: str, model: str, **fields: Any) -> Ensemble:
-        ensemble = Ensemble(make(task, model, fields).members())
-        ensemble.retire(ensemble.differentiate(0), 0)
-        ensemble.update(0)
-        ensemble.differentiate(1)
-        assert not ensemble.diverged and ensemble.flat.isfinite().all()
-        return ensemble
-
-    return train
 
 
 def pairs() -> list[tuple[str, str]]:
@@ -111,6 +78,19 @@ def gives(task: str) -> str:
 every_pair = pytest.mark.parametrize(("task", "model"), pairs())
 
 
+def share(task: str, model: str) -> list[str]:
+    """The instruments that a pair reads: every task meets each of them on one of its models, every
+    model on some of its tasks. All three with all would take minutes."""
+    takers = [other for each, other in pairs() if each == task]
+    tasks = [each for each, other in pairs() if other == model]
+    turn = kinds(Task).index(task) + takers.index(model)
+    return [
+        kind
+        for place, kind in enumerate(kinds(Instrument))
+        if (place + turn) % len(takers) == 0 or len(tasks) < len(takers)
+    ]
+
+
 def read(ensemble: Ensemble, instrument: dict[str, Any]) -> dict[str, Tensor]:
     """One reading, of an instrument that the experiment's own checks have seen."""
     data = {**ensemble.experiment.data(), "instruments": [instrument]}
@@ -120,10 +100,10 @@ def read(ensemble: Ensemble, instrument: dict[str, Any]) -> dict[str, Tensor]:
         return measure(ensemble, [part], 1, donor=donor)
 
 
-def readings(ensemble: Ensemble) -> dict[str, dict[str, Tensor] | str]:
-    """What every instrument gives, or the line in which it is refused."""
+def readings(ensemble: Ensemble, some: Iterable[str]) -> dict[str, dict[str, Tensor] | str]:
+    """What each of these instruments gives, or the line in which it is refused."""
     found: dict[str, dict[str, Tensor] | str] = {}
-    for kind in kinds(Instrument):
+    for kind in some:
         try:
             found[kind] = read(ensemble, {"kind": kind, **INSTRUMENTS.get(kind, {})})
         except SaltusError as error:
@@ -150,7 +130,7 @@ def test_a_model_takes_the_task_or_says_what_it_takes(task, model, make):
 @every_pair
 def test_an_instrument_reads_or_says_why_not(task, model, trained):
     read_always = ALWAYS if model in CONVOLUTIONS else ALWAYS | WITH_ATTENTION
-    for kind, found in readings(trained(task, model)).items():
+    for kind, found in readings(trained(task, model), share(task, model)).items():
         if isinstance(found, str):
             assert is_one_line_about(found, f"instruments.0 ({kind}): "), found
             assert kind not in read_always, found
@@ -160,6 +140,29 @@ def test_an_instrument_reads_or_says_why_not(task, model, trained):
             assert len(value) == 2 and value.is_floating_point(), name
             assert not value.isinf().any(), name
             assert not value.isnan().all() or "accuracy" in name, name
+
+
+def test_every_task_and_every_model_meets_every_instrument():
+    met = [(task, model, kind) for task, model in pairs() for kind in share(task, model)]
+    assert {(task, kind) for task, _, kind in met} == {*product(kinds(Task), kinds(Instrument))}
+    assert {(model, kind) for _, model, kind in met} == {*product(kinds(Model), kinds(Instrument))}
+
+
+@pytest.mark.parametrize("model", kinds(Model))
+def test_instruments_are_read_together_as_each_alone(model, trained):
+    """All that a model lets be read share passes and batches, and no two of them a name."""
+    ensemble = trained(next(task for task, taker in pairs() if taker == model), model)
+    alone: dict[str, Tensor] = {}
+    parts = []
+    for kind, found in readings(ensemble, kinds(Instrument)).items():
+        if not isinstance(found, str) and kind != "component-switching":  # it needs a donor
+            alone |= found
+            parts.append({"kind": kind, **INSTRUMENTS.get(kind, {})})
+    data = {**ensemble.experiment.data(), "instruments": parts}
+    together = measure(ensemble, Experiment.of(data).instruments, 1)
+    assert together.keys() == alone.keys()
+    for name, value in together.items():
+        torch.testing.assert_close(value, alone[name], equal_nan=True, msg=name)
 
 
 @pytest.mark.parametrize(
@@ -261,13 +264,13 @@ def test_an_intervention_changes_every_model_or_says_why_not(model, trained, mak
     [("moving-window-sum", "decoder"), ("icl-regression", "encoder"), ("two-step-image", "vit")],
 )
 def test_attention_is_read_whatever_makes_its_weights(task, model, attention, trained):
-    found = readings(trained(task, model, attention=attention))
+    found = readings(trained(task, model, attention=attention), ALWAYS | WITH_ATTENTION)
     for kind in ALWAYS | WITH_ATTENTION:
         assert not isinstance(found[kind], str), found[kind]
 
 
 @pytest.mark.parametrize("change", [("pooling", "mean"), ("position_table", "sine")])
 def test_a_vision_transformer_is_read_whatever_its_tokens(change, trained):
-    found = readings(trained("two-step-image", "vit", **dict([change])))
+    found = readings(trained("two-step-image", "vit", **dict([change])), ALWAYS | WITH_ATTENTION)
     for kind in ALWAYS | WITH_ATTENTION:
         assert not isinstance(found[kind], str), found[kind]
