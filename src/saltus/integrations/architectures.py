@@ -15,12 +15,12 @@ from torch.overrides import TorchFunctionMode
 from saltus.errors import SaltusError
 from saltus.integrations.pretrained import (
     Loading,
-    _check_files,
-    _one_line,
-    _quiet,
-    _where,
+    check_files,
     configuration,
     find,
+    one_line,
+    quiet,
+    where,
 )
 from saltus.models.saturated import zeta
 
@@ -86,15 +86,15 @@ def load_encoder(
     config = configuration(source, loading)
     precision = getattr(torch, loading.precision)
     if random_seed is not None:
-        with _quiet(), _one_line("config.json"), torch.random.fork_rng(devices=[]):
+        with quiet(), one_line("config.json"), torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_seed)
             model = AutoModel.from_config(
                 config, trust_remote_code=False, attn_implementation="eager"
             )
         return _ready(model.to(precision), loading)
     if source.local and not loading.pickled:
-        _check_files(Path(source.place))
-    with _quiet(), _one_line("the weights"):
+        check_files(Path(source.place))
+    with quiet(), one_line("the weights"):
         loaded: Any = AutoModel.from_pretrained(
             source.place,
             config=config,
@@ -104,7 +104,7 @@ def load_encoder(
             output_loading_info=True,
             attn_implementation="eager",
             torch_dtype=precision,
-            **_where(source, loading),
+            **where(source, loading),
         )
     model, report = loaded
     _check_complete(report)

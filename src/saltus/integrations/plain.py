@@ -89,6 +89,8 @@ def _missing(
         return "it needs a task"
     if needs.sample_gradients:
         return "per-sample gradients need saltus.start, not a plain loop"
+    if needs.update:
+        return "the update that follows needs saltus.start, not a plain loop"
     if needs.initial:
         return "the parameters at step 0 need saltus.start, not a plain loop"
     if needs.task is not None and needs.task != task:

@@ -63,8 +63,8 @@ def load(checkpoint: str, loading: Loading) -> PreTrainedModel:
     config = configuration(source, loading)
     _check_kind(config)
     if source.local and not loading.pickled:
-        _check_files(Path(source.place))
-    with _quiet(), _one_line("the weights"):
+        check_files(Path(source.place))
+    with quiet(), one_line("the weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.place,
             config=config,
@@ -73,7 +73,7 @@ def load(checkpoint: str, loading: Loading) -> PreTrainedModel:
             torch_dtype=getattr(torch, loading.precision),
             ignore_mismatched_sizes=True,  # to name them ourselves, below
             output_loading_info=True,
-            **_where(source, loading),
+            **where(source, loading),
         )
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
@@ -92,8 +92,8 @@ def encode(checkpoint: str, texts: Sequence[str], loading: Loading) -> list[list
     from transformers import AutoTokenizer
 
     source = find(checkpoint)
-    with _quiet(), _one_line("a tokenizer for prompts of text"):
-        tokenizer = AutoTokenizer.from_pretrained(source.place, **_where(source, loading))
+    with quiet(), one_line("a tokenizer for prompts of text"):
+        tokenizer = AutoTokenizer.from_pretrained(source.place, **where(source, loading))
         return [list(tokenizer(text)["input_ids"]) for text in texts]
 
 
@@ -114,10 +114,10 @@ def configuration(source: Source, loading: Loading) -> PreTrainedConfig:
     if source.local and not (Path(source.place) / "config.json").is_file():
         raise SaltusError("the folder has no config.json: not a checkpoint of Hugging Face's")
     with (
-        _quiet(),
-        _one_line("config.json" if source.local else "a folder of that name, or from the hub"),
+        quiet(),
+        one_line("config.json" if source.local else "a folder of that name, or from the hub"),
     ):
-        return AutoConfig.from_pretrained(source.place, **_where(source, loading))
+        return AutoConfig.from_pretrained(source.place, **where(source, loading))
 
 
 def _check_kind(config: PreTrainedConfig) -> None:
@@ -133,7 +133,8 @@ def _check_kind(config: PreTrainedConfig) -> None:
         raise SaltusError(f"{kind} is not a causal language model")
 
 
-def _check_files(folder: Path) -> None:
+def check_files(folder: Path) -> None:
+    """Raise SaltusError where a folder has no safetensors."""
     names = sorted(path.name for path in folder.iterdir())
     if any(name.endswith((".safetensors", ".safetensors.index.json")) for name in names):
         return
@@ -146,14 +147,15 @@ def _check_files(folder: Path) -> None:
     raise SaltusError("the folder has no weights; allowed: model.safetensors")
 
 
-def _where(source: Source, loading: Loading) -> dict[str, Any]:
+def where(source: Source, loading: Loading) -> dict[str, Any]:
+    """What the library is told of a place: never its code, nothing from afar for a folder."""
     revision = {} if source.revision is None else {"revision": source.revision}
     local = source.local or loading.offline
     return {"local_files_only": local, "trust_remote_code": False, **revision}
 
 
 @contextmanager
-def _one_line(what: str) -> Iterator[None]:
+def one_line(what: str) -> Iterator[None]:
     """Whatever the library raises (it has many kinds), as one line; memory stays memory."""
     try:
         yield
@@ -166,7 +168,7 @@ def _one_line(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No bars, no advice, and no pull request against a stranger's model.
 
     (Asked for safetensors that are not there, the library has the hub convert the pickle.)

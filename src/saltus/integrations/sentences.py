@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from saltus.errors import SaltusError
 from saltus.integrations.architectures import vocabulary_of, window_of
-from saltus.integrations.pretrained import Loading, _one_line, _quiet, _where, find
+from saltus.integrations.pretrained import Loading, find, one_line, quiet, where
 from saltus.integrations.prompts import RandomPrompts, read_prompts
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def _tokens(
     source = find(place)
     if source.local and not any((Path(place) / name).is_file() for name in TOKENIZERS):
         raise SaltusError(f"{place} has no tokenizer for the text; allowed: {INSTEAD}")
-    with _quiet(), _one_line("a tokenizer for the text"):
-        tokenizer = AutoTokenizer.from_pretrained(source.place, **_where(source, loading))
+    with quiet(), one_line("a tokenizer for the text"):
+        tokenizer = AutoTokenizer.from_pretrained(source.place, **where(source, loading))
         whole = [len(tokenizer(text)["input_ids"]) for text in texts]
         ids = [list(tokenizer(text, truncation=True, max_length=longest)["input_ids"])
                for text in texts]  # fmt: skip
