@@ -8,7 +8,7 @@ from typing import Any
 from saltus.parts import Part
 from saltus.tasks import Task
 
-CORPUS = "the cat sat on the mat, the dog sat on the log. " * 40
+CORPUS = "the cat sat on the mat. the dog sat on the log, and the cat saw it. " * 40
 
 # What makes a part small, or what it requires. A kind that is not named here keeps its defaults.
 TASKS: dict[str, dict[str, Any]] = {
@@ -86,8 +86,9 @@ def kinds(family: type[Part]) -> list[str]:
 def small_task(kind: str, folder: Path) -> dict[str, Any]:
     """A small task; the corpus that it may read is written into a folder."""
     fields = {"kind": kind, **TASKS.get(kind, {})}
-    if "corpus" in Task.registry[kind].model_fields:
+    name = {"sentences": "source"}.get(kind, "corpus")
+    if name in Task.registry[kind].model_fields:
         path = folder / "corpus.txt"
         path.write_text(CORPUS)
-        fields["corpus"] = str(path)
+        fields[name] = str(path)
     return fields

@@ -20,6 +20,7 @@ from saltus.instruments.grid_attention import GridAttention
 from saltus.instruments.head_ablation import HeadAblation
 from saltus.instruments.linear_probe import LinearProbe
 from saltus.instruments.local_attention_gradients import LocalAttentionGradients, local_gradients
+from saltus.instruments.norm_dynamics import NormDynamics
 from saltus.instruments.norms import Norms
 from saltus.instruments.softmax_jacobian import SoftmaxJacobian, norm_softmax_jacobian
 from saltus.models import Tape
@@ -179,6 +180,7 @@ def test_what_analyses_miss_is_named() -> None:
     for instrument, given, line in (
         (HeadAblation(), (), "head-ablation: it needs a task and a batch"),
         (ComponentSwitching(), (task, batch), "component-switching: it mixes two checkpoints: "),
+        (NormDynamics(), (), "norm-dynamics: the update that follows needs saltus.start, not a"),
         (Evaluation(task=other), (task, batch), "evaluation: it has a task of its own: give that"),
         (GridAttention(), (task, batch), "grid-attention: task moving-window-sum has no grid"),
     ):

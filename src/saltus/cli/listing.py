@@ -196,8 +196,9 @@ def _show_study(study: dict[str, Any]) -> None:
     for claim in study["claims"]:
         claims.add_row(str(claim["number"]), claim["statement"], claim["paper"])
     console().print(claims)
-    arm = next(iter(study["arms"]["quick"]))
-    say(f"saltus reproduce {study['name']}; saltus run {study['name']}:{arm}")
+    again = f"saltus reproduce {study['name']}"
+    arm = next(iter(study["arms"]["quick"]), None)  # a study may have claims on no run at all
+    say(again if arm is None else f"{again}; saltus run {study['name']}:{arm}")
 
 
 def flowing(doc: str) -> str:
