@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from saltus.bench import engine, flow, matrix, vision
+from saltus.bench import engine, flow, matrix, trajectories, vision
 
-PARTS = ("engine", "matrix", "vision", "flow")
+PARTS = ("engine", "matrix", "vision", "flow", "trajectories")
 
 
 def main() -> None:
@@ -39,6 +41,10 @@ def main() -> None:
     if "flow" in chosen:
         told = _silent if options.json else flow.show
         document["flow"] = flow.measure(min(options.rounds, flow.ROUNDS), told)
+    if "trajectories" in chosen:
+        told = _silent if options.json else trajectories.show
+        with tempfile.TemporaryDirectory() as folder:
+            document["trajectories"] = trajectories.measure_all(Path(folder), 10, 100, told)
     if options.json:
         print(json.dumps(document))
 

@@ -13,7 +13,9 @@ import json
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,11 +39,27 @@ def main() -> None:
         if options.sparse:
             memory(Path(folder), options.checkpoints, int(options.sparse * 1e9))
         else:
-            for kind in KINDS:
-                speed(Path(folder), options.checkpoints, options.megabytes * 1_000_000, kind)
+            measure_all(Path(folder), options.checkpoints, options.megabytes, show)
 
 
-def speed(folder: Path, checkpoints: int, size: int, kind: str) -> None:
+def measure_all(
+    folder: Path, checkpoints: int, megabytes: int, told: Callable[[dict[str, Any]], None]
+) -> list[dict[str, Any]]:
+    """The speed for each type of number; `told` hears of each as it is measured."""
+    results = [speed(folder, checkpoints, megabytes * 1_000_000, kind) for kind in KINDS]
+    for result in results:
+        told(result)
+    return results
+
+
+def show(result: dict[str, Any]) -> None:
+    """One line."""
+    rates = f"{result['clock']:.0f} MB/s by the clock, {result['processor']:.0f} of processor"
+    size = f"{result['checkpoints']} x {result['megabytes']:.0f} MB"
+    print(f"{result['type']}: {size}, {rates}", flush=True)
+
+
+def speed(folder: Path, checkpoints: int, size: int, kind: str) -> dict[str, Any]:
     """Megabytes per second of one core, by the clock and by the processor's own time."""
     shapes = shapes_of(size // KINDS[kind].itemsize)
     for step in range(checkpoints):
@@ -52,8 +70,13 @@ def speed(folder: Path, checkpoints: int, size: int, kind: str) -> None:
     found = analyse(series)
     clock, processor = time.perf_counter() - began, time.process_time() - used
     megabytes = found.bytes_read / 1e6
-    rates = f"{megabytes / clock:.0f} MB/s by the clock, {megabytes / processor:.0f} of processor"
-    print(f"{kind}: {checkpoints} x {megabytes / checkpoints:.0f} MB, {rates}", flush=True)
+    return {
+        "type": kind,
+        "checkpoints": checkpoints,
+        "megabytes": megabytes / checkpoints,
+        "clock": megabytes / clock,
+        "processor": megabytes / processor,
+    }
 
 
 def memory(folder: Path, checkpoints: int, size: int) -> None:
