@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test torture bench lint format clean FORCE
+.PHONY: help reproduce test torture audit bench lint format clean FORCE
 
 help: ## show this list
 	@echo "Saltus: a laboratory for the training dynamics of transformers"
@@ -28,6 +28,9 @@ test: .venv ## run the test suite (ARGS="-k name" narrows it, WORKERS=1 is easie
 torture: .venv ## kill, flip bits, fill disks COUNT=200 times (TABLE=docs/torture.md writes the table)
 	@SALTUS_TORTURE_COUNT=$(COUNT) SALTUS_TORTURE_TABLE=$(TABLE) $(PYTEST) -n $(WORKERS) \
 	  -m torture tests/torture tests/training $(ARGS)
+
+audit: .venv ## put faults into trajectories and count those that the auditor of `saltus analyse` finds
+	@$(BIN)/python -m saltus.bench.audit --faults 1008
 
 bench: .venv ## time the engine against loops, the instruments, and the solver against scipy
 	@$(BIN)/python -m saltus.bench

@@ -33,6 +33,15 @@ EXPECTED = {
     ),
     "bert.encoder.layer.2.output.dense.weight": ("encoder", "mlp", "2", 4),
     "cls.predictions.decoder.weight": ("readout", "readout", None, 4),
+    "transformer.embeddings.weight": ("embedding", "embeddings.token", None, 0),
+    "transformer.position_embeddings.weight": ("embedding", "embeddings.position", None, 0),
+    "transformer.layer_norm_emb.weight": ("encoder", "norm.embedding", None, 4),
+    "transformer.attentions.2.q_lin.weight": ("encoder", "attention.qk", "2", 4),
+    "transformer.attentions.2.out_lin.weight": ("encoder", "attention.output", "2", 4),
+    "transformer.layer_norm1.2.weight": ("encoder", "norm.attention", "2", 4),
+    "transformer.ffns.2.lin1.weight": ("encoder", "mlp", "2", 4),
+    "transformer.layer_norm2.2.weight": ("encoder", "norm.mlp", "2", 4),
+    "pred_layer.proj.weight": ("readout", "readout", None, 4),
     "strange.weight": ("encoder", "other", None, 4),
 }
 T5 = {

@@ -25,33 +25,34 @@ RULES = tuple(
         (r"token_type_embed|\.segment", "embeddings.type"),
         (r"\.(?:wpe|embed_positions|position_embeddings|pos_emb)\.", "embeddings.position"),
         (r"relative_attention_bias", "attention.position"),
-        (r"\.embeddings\.layernorm|word_embeddings_layernorm", "norm.embedding"),
-        (r"\.(?:wte|embed_tokens|embed_in|word_embeddings|shared|tok_embeddings)\.|\.embeddings\.word",
-         "embeddings.token"),
+        (r"\.embeddings\.layernorm|word_embeddings_layernorm|layer_norm_emb", "norm.embedding"),
+        (r"\.(?:wte|embed_tokens|embed_in|word_embeddings|shared|tok_embeddings)\.|\.embeddings\.word"
+         r"|transformer\.embeddings\.weight", "embeddings.token"),
         (r"\.embedding_hidden_mapping", "embeddings.token"),
-        (r"\.(?:lm_head|embed_out|cls\.predictions|readout|classifier|score|qa_outputs)\b",
+        (r"\.(?:lm_head|embed_out|cls\.predictions|pred_layer|readout|classifier|score|qa_outputs)\b",
          "readout"),
         (r"\.(?:pooler)\.", "pooler"),
         (r"attention\.output\.layernorm|\.ln_1\.|input_layernorm|self_attn_layer_norm"
-         r"|layer\.0\.layer_norm|\.sa_layer_norm|attention_norm", "norm.attention"),
+         r"|layer\.0\.layer_norm|\.sa_layer_norm|attention_norm|\.layer_norm1\.", "norm.attention"),
         (r"\d\.final_layer_norm\.", "norm.mlp"),
         (r"\.ln_f\.|final_layer_norm|model\.norm\.|^\.norm\.", "norm.final"),
         (r"encdecattention\.|\.crossattention\.|encoder_attn", "attention.cross"),
         (r"decoder\.block\.\d+\.layer\.1\.layer_norm|encoder_attn_layer_norm|\.ln_cross_attn\.",
          "norm.cross"),
         (r"\.ln_2\.|post_attention_layernorm|layer\.[12]\.layer_norm|\.output\.layernorm"
-         r"|output_layer_norm|ffn_norm", "norm.mlp"),
+         r"|output_layer_norm|ffn_norm|\.layer_norm2\.", "norm.mlp"),
         (r"\.(?:q_norm|k_norm|query_norm|key_norm)\.", "attention.qk"),
         (r"\.(?:c_attn|query_key_value|qkv_proj|qkv)\.", "attention.qkv"),
         (r"\.(?:q_proj|k_proj|query|key|q_lin|k_lin)\.|selfattention\.[qk]\.", "attention.qk"),
         (r"\.(?:v_proj|value|v_lin)\.|selfattention\.v\.", "attention.value"),
         (r"attn\.c_proj|attention\.(?:dense|output\.dense|out_lin)|\.o_proj\.|self_attn\.out_proj"
-         r"|selfattention\.o\.", "attention.output"),
-        (r"\.mlp\.|densereludense|intermediate\.dense|\.output\.dense|\.ffn\.|\.fc[12]\.", "mlp"),
+         r"|selfattention\.o\.|attentions\.\d+\.out_lin", "attention.output"),
+        (r"\.mlp\.|densereludense|intermediate\.dense|\.output\.dense|\.ffns?\.|\.fc[12]\.", "mlp"),
         (r"norm", "norm"),
     )
 )  # fmt: skip
-BLOCK = re.compile(r"(?:^|\.)(?:h|layers?|blocks?)\.(\d+)\.")
+# XLM has a list for each kind of layer, and the number of the block behind its name.
+BLOCK = re.compile(r"(?:^|\.)(?:h|layers?|blocks?|attentions|ffns|layer_norm[12])\.(\d+)\.")
 STACK = re.compile(r"(?:^|\.)(encoder|decoder)\.(?:block|layers?)\.\d+\.")
 THEIRS = re.compile(r"(?:^|\.)(?:layers?|h|block|embeddings)\.")  # ours are `blocks`
 TRANSPOSED = re.compile(r"\.(?:c_attn|c_proj|c_fc|q_attn)\.weight$")  # GPT-2 keeps [in, out]
