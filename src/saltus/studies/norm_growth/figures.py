@@ -23,30 +23,33 @@ from saltus.runs import Run
 from saltus.studies.claim import Arms
 from saltus.studies.norm_growth import fig4, fixture
 from saltus.studies.norm_growth.measures import (
-    ATTENDED,
     COLUMNS,
     NORM,
     SATURATION,
     attended,
     cells,
+    choice,
+    default_of,
     level,
     norms,
+    rate_of,
+    whole,
 )
 from saltus.studies.norm_growth.recipe import LANGUAGES, OPTIMIZERS, SCHEDULES
 from saltus.transitions.statistics.bimodality import dip_test, sarle
-from saltus.transitions.statistics.growth import choose, exponent_interval, fit, motion_of_pairs
+from saltus.transitions.statistics.growth import exponent_interval, fit, motion_of_pairs
 
 PLACEMENTS = {
     "fast": "pre-norm, correct mask",
     "fast-authors": "pre-norm, authors' mask",
-    "post-fast": "post-norm at 1e-2, correct mask",
-    "post-fast-authors": "post-norm at 1e-2, authors' mask",
-    "post": "post-norm at 1e-3, correct mask",
-    "post-authors": "post-norm at 1e-3, authors' mask",
+    "post-fast": "post-norm at {rate:g}, correct mask",
+    "post-fast-authors": "post-norm at {rate:g}, authors' mask",
+    "post": "post-norm at {rate:g}, correct mask",
+    "post-authors": "post-norm at {rate:g}, authors' mask",
     "input": "norm at the input, correct mask",
     "input-final": "norm at the input and at the end, correct mask",
 }
-GROWING = ("adamw", "fast", "decay", *SCHEDULES, *OPTIMIZERS)
+GROWING = ("adamw", "adamw-fast", "decay", *SCHEDULES, *OPTIMIZERS)
 LAWS = ("root", "linear", "logarithm")
 MASKS = "The authors' mask leaves masked scores at 0, so that heads see the future."
 
@@ -59,7 +62,7 @@ def figures(arms: Arms) -> Iterator[AnyFigure]:
         yield growth(growing)
         yield laws(growing)
         yield dynamics(growing)
-    trained = {title: arms[name] for name, title in PLACEMENTS.items() if name in arms}
+    trained = {placed(name, arms[name]): arms[name] for name in PLACEMENTS if name in arms}
     if trained:
         yield saturation(trained)
         yield heads(trained)
@@ -74,6 +77,11 @@ def figures(arms: Arms) -> Iterator[AnyFigure]:
         yield formal(languages)
     if "grid" in arms:
         yield grid(arms["grid"])
+
+
+def placed(name: str, run: Run) -> str:
+    """Where an arm has its LayerNorm, at which learning rate, under which mask."""
+    return PLACEMENTS[name].format(rate=rate_of(run))
 
 
 def recorded() -> Figure:
@@ -102,24 +110,28 @@ def growth(arms: Mapping[str, Run]) -> Figure:
     for name, run in arms.items():
         steps, values = norms(run)
         curves.append((name, steps, values / values[:, :1]))
-    own = [each for each in curves if each[0] in ("adamw", "fast", "decay", *SCHEDULES)]
+    own = [each for each in curves if each[0] in ("adamw", "adamw-fast", "decay", *SCHEDULES)]
     others = [each for each in curves if each[0] in ("adamw", *OPTIMIZERS)]
     panels = [panel("Schedules of AdamW", own, "over its start"),
               panel("Optimisers", others, "over its start")]  # fmt: skip
-    return figure("Norm of the encoder (M1)", [each for each in panels if each.curves],
-                  "adamw: constant 1e-3. fast: constant 1e-2. decay: 1/√t from 1e-2.")  # fmt: skip
+    ways = {"adamw": "constant", "adamw-fast": "constant", "decay": "1/√t from"}
+    notes = [f"{name}: {way} {rate_of(arms[name]):g}." for name, way in ways.items()
+             if name in arms]  # fmt: skip
+    return figure("Norm of the encoder (M1)", [each for each in panels if each.curves], *notes)
 
 
 def laws(arms: Mapping[str, Run]) -> Table:
     """The √t verdict of every optimiser and schedule: exponent, and which law predicts best."""
     rows = []
     for color, (name, run) in enumerate(arms.items()):
-        steps, values = norms(run)
-        steps, values = steps[1:], values[:, 1:]
-        chosen = choose(steps, values)
+        chosen, (steps, values) = choice(run), norms(run)
+        values = values[whole(values)]
+        if chosen is None:  # no seed is whole, or hardly read
+            continue
+        later = steps[1:], values[:, 1:]
         cells_ = [
-            interval_cell(exponent_interval(*norms(run))),
-            *(Cell(f"{float(np.mean(fit(steps, values, law).r_squared)):.4f}") for law in LAWS),
+            interval_cell(exponent_interval(steps, values)),
+            *(Cell(f"{float(np.mean(fit(*later, law).r_squared)):.4f}") for law in LAWS),
             Cell(chosen.law or "undecided", "" if chosen.law else f"nearest: {chosen.best}"),
         ]
         rows.append(Row(name, tuple(cells_), color))
@@ -182,11 +194,15 @@ def modes(arms: Mapping[str, Run]) -> Table:
     rows = []
     for color, (name, run) in enumerate(arms.items()):
         values, _ = attended(run)
+        there = whole(values)
+        if not there.any():  # all seeds were lost
+            continue
+        values = values[there]
         pooled = dip_test(values.flatten())
-        own = [sarle(row) if np.ptp(row) > 0 else np.nan for row in values]
-        few, many = (run.array(f"head-types/{kind}").values[:, -1].mean()
+        own = [float(sarle(row)) if np.ptp(row) > 0 else np.nan for row in values]
+        few, many = (run.series(f"head-types/{kind}").values[there, -1].mean()
                      for kind in ("argmax-like", "mean-like"))  # fmt: skip
-        exact = run.array(ATTENDED.replace("/", "/zeta/")).values[:, -1]
+        exact = attended(run, "zeta")[0][there]
         finite = [each for each in own if np.isfinite(each)]
         rows.append(Row(name, (
             Cell(f"{100 * few:.0f} %"), Cell(f"{100 * many:.0f} %"),
@@ -220,7 +236,7 @@ def collapse(arms: Mapping[str, Run]) -> Figure:
     panels = []
     for name, run in arms.items():
         panels += [
-            panel(PLACEMENTS[name], [_curve(run, "evaluation/loss")], "nats, validation",
+            panel(placed(name, run), [_curve(run, "evaluation/loss")], "nats, validation",
                   levels=[("one constant prediction", level(run, "constant"))]),
             panel("Norms", [_curve(run, series) for series in (NORM, COLUMNS)], log=True),
         ]  # fmt: skip
@@ -266,11 +282,13 @@ def grid(run: Run) -> AnyFigure:
     table: Float[ndarray, "seed row column"] = np.array(
         [[change[rate, decay] for decay in decays] for rate in rates]
     ).transpose(2, 0, 1)
-    default = np.array([[(rate, decay) == (1e-3, 1e-2) for decay in decays] for rate in rates])
+    nearest = default_of(change)
+    default = np.array([[(rate, decay) == nearest for decay in decays] for rate in rates])
     made = heat_map("ln of the norm at the end over its start", table, rates, decays, default,
                     x_label="weight decay", y_label="learning rate")  # fmt: skip
     title = "Figure 6 of the paper: growth by learning rate and weight decay"
-    return heat_maps(title, [made], "One epoch of AdamW. Outlined: PyTorch's default.",
+    return heat_maps(title, [made], "One epoch of AdamW. Outlined: PyTorch's default, or "
+                     "the nearest cell.",
                      diverging=True)  # fmt: skip
 
 
