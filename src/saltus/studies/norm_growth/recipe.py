@@ -58,7 +58,7 @@ CHANGED = (
     f"to 24 tokens and 1,000 words, for Penn Treebank and WikiText-2; {SHORT} steps of 16 "
     f"sentences for 5 epochs, at the paper's {SLOW:g} and at {FAST:g}: a narrow model moves too "
     "little at the paper's rate to saturate in so few steps (section 9.25 of our spec). Laws of "
-    f"growth and directions of {BRIEF} to {LATE} steps with 2 blocks and 500 words; formal languages with 2 "
+    f"growth and directions: {BRIEF} to {LATE} steps, 2 blocks, 500 words; formal languages: 2 "
     "blocks. The grid of learning rate and weight decay has 5 x 5 cells for 20 x 20, one block, "
     "width 32 and 200 words"
 )
