@@ -95,7 +95,7 @@ def growing(base: Experiment, scale: Scale) -> dict[str, Experiment]:
         "adamw": long,
         "adamw-fast": arm(long, "adamw-fast", fast),
         "decay": arm(long, "decay", late | fast | {"optimizer.schedule": DECAY}),
-        "post-long": arm(long, "post-long", {"model.norm": "post"} | AUTHORS),
+        "post-long": arm(long, "post-long", {"model.norm": "post", **AUTHORS}),
     }
     for name, schedule in SCHEDULES.items():
         arms[name] = arm(long, name, brief | {"optimizer.schedule": dict(schedule)})
