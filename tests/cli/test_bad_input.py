@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from saltus.cli import main
 from saltus.experiment import Experiment
@@ -218,6 +220,102 @@ LINES = {
         "experiment: instruments.0 (evaluation): task icl-regression has 0 tokens and 1 outputs, "
         "the experiment's 0 and 10"
     ),
+    # norm growth: placements, masks, optimisers, languages, sentences, saturation
+    "run tiny.yaml --set model.norm=behind": (
+        "experiment: model.norm: 'behind' is not allowed: "
+        "input should be 'pre', 'post' or 'branch-out'"
+    ),
+    "run tiny.yaml --set model.mask=multiplied": (
+        "experiment: model.mask: 'multiplied' is not allowed: "
+        "input should be 'negative-infinity' or 'multiplicative'"
+    ),
+    "run tiny.yaml --set model.mask=multiplicative --set model.causal=false": (
+        "experiment: model: mask multiplicative is for causal models and causal is false; "
+        "allowed: negative-infinity"
+    ),
+    "run tiny.yaml --set model.dropout=1": (
+        "experiment: model.dropout: 1 is not allowed: input should be less than 1"
+    ),
+    "run tiny.yaml --set 'model={kind: language-model, across: batch}'": (
+        "experiment: model: across batch has no order to mask; allowed: with causal false"
+    ),
+    "run tiny.yaml --set 'model.attention={kind: saturated, tolerance: 1}'": (
+        "experiment: model.attention.tolerance: 1 is not allowed: input should be less than 1"
+    ),
+    "run tiny.yaml --set 'optimizer={kind: norm-sgd, clip: 1}'": (
+        "experiment: optimizer: clip 1 has no effect: every gradient is normalised"
+    ),
+    "run tiny.yaml --set optimizer.schedule.stop=3": (
+        "experiment: optimizer.schedule: stop goes with linear, cosine or inverse-sqrt; "
+        "constant has no decay that could wait"
+    ),
+    "run tiny.yaml --set 'task={kind: sentences, source: nowhere.txt}'": (
+        "experiment: task.source.path: 'nowhere.txt' cannot be read: No such file or directory; "
+        "allowed: a UTF-8 text file"
+    ),
+    "run tiny.yaml --set 'task={kind: sentences, source: {path: nowhere, format: penn}}'": (
+        "experiment: task.source.path: 'nowhere/train.txt' cannot be read: "
+        "No such file or directory; allowed: a UTF-8 text file"
+    ),
+    "run tiny.yaml --set 'task={kind: sentences, loss_mask: author}'": (
+        "experiment: task.loss_mask: 'author' is not allowed: "
+        "input should be 'corrected' or 'authors'"
+    ),
+    "run tiny.yaml --set 'task={kind: dyck, length: 7}'": (
+        "experiment: task.length: 7 is not allowed: input should be greater than or equal to 8"
+    ),
+    "run tiny.yaml --set 'optimizer={kind: gradient-flow, duration: 1}' --set examples=4 "
+    "--set batch=4 --set engine.precision=float64 --set instruments=[norm-dynamics]": (
+        "instruments.0 (norm-dynamics): norm-dynamics reads an update: optimizer gradient-flow "
+        "makes no updates that could be read; allowed: those with steps"
+    ),
+    "run tiny.yaml --set 'instruments=[{kind: norm-policies, policies: [mean-row]}]'": (
+        "experiment: instruments.0.policies.0: 'mean-row' is not allowed: input should be "
+        "'encoder', 'total', 'mean-column', 'per-block' or 'min-rms'"
+    ),
+    "run tiny.yaml --set 'instruments=[{kind: saturation, modes: [argmax]}]'": (
+        "experiment: instruments.0.modes.0: 'argmax' is not allowed: "
+        "input should be 'scale' or 'zeta'"
+    ),
+    "run tiny.yaml --set 'instruments=[{kind: scaling-curve, scales: [2, 1]}]'": (
+        "experiment: instruments.0.scales: must rise from each scale to the next"
+    ),
+    "run tiny.yaml --set 'instruments=[{kind: scaling-curve, site: finale}]'": (
+        "instruments.0 (scaling-curve): scaling-curve.site: the model has no site 'finale'"
+    ),
+    "run vit.yaml --set model=small-convnet --set instruments=[saturated-accuracy]": (
+        "instruments.0 (saturated-accuracy): the model has no site "
+        "'blocks.*.attention.pattern' to saturate"
+    ),
+    "run tiny.yaml --set 'interventions=[{kind: saturate, heads: [[0, 1]]}]'": (
+        "interventions.0 (saturate): heads: blocks.0.attention.pattern has no head 1; "
+        "allowed: 0 to 0"
+    ),
+    # the zoo, and checkpoints of anybody's
+    "zoo build gpt2-stdlb": (
+        "zoo: unknown entry 'gpt2-stdlb'; did you mean 'gpt2-stdlib'? Allowed: bert-stdlib, "
+        "gpt2-kjv, gpt2-stdlib, gpt2-stdlib-seed1, gpt2-stdlib-sqrt, gpt2-wikipedia"
+    ),
+    "zoo build": "zoo build: NAME is required, and not given; see saltus zoo build --help",
+    "zoo verify nowhere": (
+        "nowhere is no folder of the zoo: manifest.json: no such file or directory; "
+        "allowed: what saltus zoo build made"
+    ),
+    "analyse": "analyse: CHECKPOINT is required, and not given; see saltus analyse --help",
+    "analyse nowhere": "nowhere: there is no such file or folder",
+    "analyse 'nowhere/*.safetensors'": (
+        "nowhere/*.safetensors: no file or folder has a name of this pattern"
+    ),
+    "analyse tiny.yaml": (
+        "tiny.yaml: is no checkpoint; allowed: .safetensors, .pt, .pth, .bin, .ckpt"
+    ),
+    "analyse step-1.safetensors step-2.safetensors": (
+        "step-2.safetensors: another architecture than step-1.safetensors: "
+        "weight has shape [2, 3], allowed: [2, 2]"
+    ),
+    "analyse step-1.safetensors --report page.pdf": (
+        "--report: 'page.pdf' is not allowed: the name must end in .html"
+    ),
     "run tiny.yaml --name a/b": (
         "experiment: name: 'a/b' is not allowed: "
         "string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'"
@@ -354,6 +452,8 @@ def place(saltus, tiny, run, others, tmp_path) -> Path:
     (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
     (tmp_path / "words.yaml").write_text("a: b: c: [\n")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    for step, width in ((1, 2), (2, 3)):
+        save_file({"weight": torch.zeros(2, width)}, tmp_path / f"step-{step}.safetensors")
     return tmp_path
 
 

@@ -93,11 +93,24 @@ def share(task: str, model: str) -> list[str]:
 
 def read(ensemble: Ensemble, instrument: dict[str, Any]) -> dict[str, Tensor]:
     """One reading, of an instrument that the experiment's own checks have seen."""
-    data = {**ensemble.experiment.data(), "instruments": [instrument]}
-    part = Experiment.of(data).instruments[0]
-    donor = {name: value.detach().flip(0) for name, value in ensemble.parameters.items()}
+    part = checked(ensemble, [instrument])[0]
     with told_at(place_of([part], 0)):
-        return measure(ensemble, [part], 1, donor=donor)
+        return measure(ensemble, [part], 1, donor=reversed_seeds(ensemble))
+
+
+def read_together(ensemble: Ensemble, some: Iterable[str]) -> dict[str, Tensor]:
+    """One reading of several instruments, which share passes and batches."""
+    fields = [{"kind": kind, **INSTRUMENTS.get(kind, {})} for kind in sorted(some)]
+    parts = checked(ensemble, fields)
+    return measure(ensemble, parts, 1, donor=reversed_seeds(ensemble))
+
+
+def checked(ensemble: Ensemble, instruments: list[dict[str, Any]]) -> tuple[Instrument, ...]:
+    return Experiment.of({**ensemble.experiment.data(), "instruments": instruments}).instruments
+
+
+def reversed_seeds(ensemble: Ensemble) -> dict[str, Tensor]:
+    return {name: value.detach().flip(0) for name, value in ensemble.parameters.items()}
 
 
 def readings(ensemble: Ensemble, some: Iterable[str]) -> dict[str, dict[str, Tensor] | str]:
@@ -152,14 +165,10 @@ def test_every_task_and_every_model_meets_every_instrument():
 def test_instruments_are_read_together_as_each_alone(model, trained):
     """All that a model lets be read share passes and batches, and no two of them a name."""
     ensemble = trained(next(task for task, taker in pairs() if taker == model), model)
-    alone: dict[str, Tensor] = {}
-    parts = []
-    for kind, found in readings(ensemble, kinds(Instrument)).items():
-        if not isinstance(found, str) and kind != "component-switching":  # it needs a donor
-            alone |= found
-            parts.append({"kind": kind, **INSTRUMENTS.get(kind, {})})
-    data = {**ensemble.experiment.data(), "instruments": parts}
-    together = measure(ensemble, Experiment.of(data).instruments, 1)
+    found = readings(ensemble, kinds(Instrument))
+    read_alone = {kind: own for kind, own in found.items() if not isinstance(own, str)}
+    alone = {name: value for own in read_alone.values() for name, value in own.items()}
+    together = read_together(ensemble, read_alone)
     assert together.keys() == alone.keys()
     for name, value in together.items():
         torch.testing.assert_close(value, alone[name], equal_nan=True, msg=name)
@@ -264,13 +273,10 @@ def test_an_intervention_changes_every_model_or_says_why_not(model, trained, mak
     [("moving-window-sum", "decoder"), ("icl-regression", "encoder"), ("two-step-image", "vit")],
 )
 def test_attention_is_read_whatever_makes_its_weights(task, model, attention, trained):
-    found = readings(trained(task, model, attention=attention), ALWAYS | WITH_ATTENTION)
-    for kind in ALWAYS | WITH_ATTENTION:
-        assert not isinstance(found[kind], str), found[kind]
+    assert read_together(trained(task, model, attention=attention), ALWAYS | WITH_ATTENTION)
 
 
 @pytest.mark.parametrize("change", [("pooling", "mean"), ("position_table", "sine")])
 def test_a_vision_transformer_is_read_whatever_its_tokens(change, trained):
-    found = readings(trained("two-step-image", "vit", **dict([change])), ALWAYS | WITH_ATTENTION)
-    for kind in ALWAYS | WITH_ATTENTION:
-        assert not isinstance(found[kind], str), found[kind]
+    vit = trained("two-step-image", "vit", **dict([change]))
+    assert read_together(vit, ALWAYS | WITH_ATTENTION)
