@@ -83,7 +83,7 @@ AUTHORS = {"model.mask", "task.loss_mask"}
 def test_quick_arms_differ_in_what_their_names_say():
     assert apart("quick", "adamw", "adamw-fast") == {RATE}
     assert apart("quick", "adamw", "post-long") == {"model.norm", *AUTHORS}
-    of_schedules = apart("quick", "adamw-fast", "decay") - {"checkpoints.at"}
+    of_schedules = apart("quick", "adamw-fast", "decay") - {"checkpoints.at", "steps"}
     assert {each.rpartition(".")[0] for each in of_schedules} == {"optimizer.schedule"}
     assert apart("quick", "fast", "post-fast") == {"model.norm"}
     assert apart("quick", "post", "post-fast") == {RATE}
@@ -100,12 +100,13 @@ def test_quick_arms_differ_in_what_their_names_say():
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_growth_is_compared_at_the_same_steps_on_the_same_model(scale):
+def test_growth_is_compared_on_the_same_model_of_optimisers_at_the_same_steps(scale):
     arms = recipes(scale)
     for name in set(LONG) - {"post-long"}:
         arm = arms[name]
         assert (arm.model, arm.task) == (arms["adamw"].model, arms["adamw"].task)
-        assert (arm.steps, arm.seeds) == (arms["adamw"].steps, arms["adamw"].seeds)
+        assert arm.seeds == arms["adamw"].seeds
+        assert name not in OPTIMIZERS or arm.steps == arms["adam"].steps
         assert [each.kind for each in arm.instruments] == [
             "norm-policies", "norm-dynamics", "evaluation"]  # fmt: skip
         norms, *_ = arm.instruments
