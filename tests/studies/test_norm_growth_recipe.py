@@ -8,8 +8,13 @@ import pytest
 from saltus.experiment import Checkpoints, Engine, Experiment
 from saltus.instruments import Cadence
 from saltus.instruments.head_types import HeadTypes
+from saltus.report.kinds import draw_any
+from saltus.report.parts import Arms, figures_of
 from saltus.runs import Run
+from saltus.studies import Verdict
+from saltus.studies.norm_growth import STUDY, fig4
 from saltus.studies.norm_growth.recipe import GRID, LANGUAGES, OPTIMIZERS, SCHEDULES, SPACING, pairs
+from saltus.studies.norm_growth.trained_claims import claims
 from saltus.training.launch import create, resume
 from saltus.training.plan import plan
 from studies.test_norm_growth_claims import made, recipes
@@ -183,7 +188,7 @@ def test_the_papers_model_and_training():
 def tiny(arm):
     """The same arm of a width of 8, for two steps."""
     sizes = {"length": 10, "vocabulary": 40} if arm.task.kind == "sentences" else {"length": 10}
-    model = {"depth": 1, "heads": 2, "width": 8, "hidden": 8}
+    model = {"depth": 2, "heads": 2, "width": 8, "hidden": 8}  # four heads: modes need them
     few = {"saturated-accuracy": {"samples": 8}, "head-types": {"samples": 8}}
     rates = {name: values[:2] for name, values in arm.vary.items()}
     return arm.model_copy(
@@ -223,6 +228,36 @@ def test_an_arm_trains_and_has_the_series_that_made_runs_have(trained, name):
         assert here.values.ndim == there.values.ndim, each
         assert there.steps.tolist() == [0, 2]
         assert np.isfinite(there.values).all(), each
+
+
+def kind_of(name):
+    """The tiny run that stands for an arm."""
+    if name in KINDS:
+        return name
+    if name in LONG:
+        return "decay"
+    if name in LANGUAGES:
+        return "dyck"
+    ends = {"authors": "post-fast-authors", "input": "input-final"}
+    return ends.get(name.rpartition("-")[2], "fast")
+
+
+def test_every_claim_on_single_readings_reads_what_trained_runs_hold(trained):
+    """Two steps show nothing of the paper, and nothing must raise. (Laws need more readings.)"""
+    arms = {name: trained(kind_of(name)) for name in ARMS}
+    for claim in claims("quick"):
+        if claim.number in (10, 11, 12, 13, 15, 16, 21, 22):
+            finding = claim.judge(arms)
+            assert finding.quantities and finding.verdict is not Verdict.NOT_RUN
+            assert all(np.isfinite(quantity.values).all() for quantity in finding.quantities)
+
+
+def test_every_figure_is_drawn_from_trained_runs(trained, monkeypatch):
+    monkeypatch.setattr(fig4, "curve", lambda *_: np.full((3, 10), 0.9))
+    found, missing = figures_of(STUDY, Arms({name: trained(kind_of(name)) for name in ARMS}))
+    assert not missing and len(found) == 12
+    for each in found:
+        assert str(draw_any(each)).startswith("<figure")
 
 
 def test_the_norm_of_the_encoder_is_that_of_its_parameters(trained):
