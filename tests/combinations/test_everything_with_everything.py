@@ -52,6 +52,7 @@ WITH_ATTENTION = {
     "scaling-curve",
     "softmax-jacobian",
 }
+AFTERWARDS = {"component-switching"}  # with another checkpoint
 CHANGES_ALWAYS = {"freeze", "scale-start", "transplant"}
 CHANGES_ATTENTION = {"ablate-heads", "heat-treatment", "saturate", "temperature"}
 CHANGES_BLOCKS = {"gradient-rescaling"}  # of attention with queries, keys and values of its own
@@ -162,13 +163,19 @@ def test_every_task_and_every_model_meets_every_instrument():
 
 
 @pytest.mark.parametrize("model", kinds(Model))
-def test_instruments_are_read_together_as_each_alone(model, trained):
-    """All that a model lets be read share passes and batches, and no two of them a name."""
-    ensemble = trained(next(task for task, taker in pairs() if taker == model), model)
+def test_instruments_are_read_together_as_each_alone(model, trained, make):
+    """All that a model lets be read share passes and batches, and no two of them a name; and a run
+    can be started with all of them."""
+    task = next(task for task, taker in pairs() if taker == model)
+    ensemble = trained(task, model)
     found = readings(ensemble, kinds(Instrument))
     read_alone = {kind: own for kind, own in found.items() if not isinstance(own, str)}
     alone = {name: value for own in read_alone.values() for name, value in own.items()}
     together = read_together(ensemble, read_alone)
+    live = [
+        {"kind": kind, **INSTRUMENTS.get(kind, {})} for kind in read_alone if kind not in AFTERWARDS
+    ]
+    check(make(task, model, instruments=live))
     assert together.keys() == alone.keys()
     for name, value in together.items():
         torch.testing.assert_close(value, alone[name], equal_nan=True, msg=name)

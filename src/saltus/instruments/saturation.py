@@ -38,10 +38,10 @@ class Saturation(Instrument):
 
     Scalars in [-1, 1]. `padding: excluded` leaves out tokens that the batch calls padding; the
     paper's M13 has none, its M14 excludes them. `tolerance` is that of ties. The embedding, whose
-    saturation is 1, is not among the layers. A model without blocks gives `final` alone, one with
-    batch norms none (`scaled_view.at_scale`). Passes run in the model's own precision, one more per
-    mode. `samples` is the number of
-    samples read, the experiment's `evaluation_batch` if not given.
+    saturation is 1, is not among the layers. A model without blocks gives `final` alone; one with
+    batch norms is refused (`scaled_view.at_scale`). Passes run in the model's own precision, one
+    for each mode, and one. `samples` is the number of samples read, the experiment's
+    `evaluation_batch` if not given.
     """
 
     stacked: ClassVar[bool] = True
@@ -55,10 +55,12 @@ class Saturation(Instrument):
     cadence: AnyCadence = Cadence(every=200)
 
     def needs(self, task: Task) -> Needs:
-        return Needs(sites=(LAYERS, FINAL), samples=self.samples)
+        return Needs(sites=(FINAL,), samples=self.samples)  # not every model has blocks
 
     def read(self, reading: Reading) -> dict[str, Tensor]:
-        states = layer_states(self.kind, reading.sites)
+        assert reading.run is not None  # this instrument is stacked
+        own = reading.run(reading.batch["inputs"], capture=(LAYERS, FINAL)).sites
+        states = layer_states(self.kind, own)
         results = {}
         for mode in self.modes:
             before = self.kind if mode == "scale" else f"{self.kind}/{mode}"
