@@ -283,6 +283,10 @@ LINES = {
     "run tiny.yaml --set 'instruments=[{kind: scaling-curve, site: finale}]'": (
         "instruments.0 (scaling-curve): scaling-curve.site: the model has no site 'finale'"
     ),
+    "run vit.yaml --set model=small-convnet --set instruments=[saturation]": (
+        "instruments.0 (saturation): layers.0.batch_norm.running_mean, a running statistic, "
+        "cannot be scaled with theta"
+    ),
     "run vit.yaml --set model=small-convnet --set instruments=[saturated-accuracy]": (
         "instruments.0 (saturated-accuracy): the model has no site "
         "'blocks.*.attention.pattern' to saturate"

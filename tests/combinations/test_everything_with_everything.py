@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -116,13 +117,15 @@ def reversed_seeds(ensemble: Ensemble) -> dict[str, Tensor]:
 
 def readings(ensemble: Ensemble, some: Iterable[str]) -> dict[str, dict[str, Tensor] | str]:
     """What each of these instruments gives, or the line in which it is refused."""
-    found: dict[str, dict[str, Tensor] | str] = {}
-    for kind in some:
-        try:
-            found[kind] = read(ensemble, {"kind": kind, **INSTRUMENTS.get(kind, {})})
-        except SaltusError as error:
-            found[kind] = str(error).removeprefix("experiment: ")
-    return found
+    return {kind: reading(ensemble, kind) for kind in some}
+
+
+@cache
+def reading(ensemble: Ensemble, kind: str) -> dict[str, Tensor] | str:
+    try:
+        return read(ensemble, {"kind": kind, **INSTRUMENTS.get(kind, {})})
+    except SaltusError as error:
+        return str(error).removeprefix("experiment: ")
 
 
 def is_one_line_about(line: str, place: str) -> bool:
@@ -191,16 +194,14 @@ def test_members_do_not_mix(task, model, trained, make):
     alone.differentiate(0)
     alone.update(0)
     alone.differentiate(1)
-    pair = trained(task, model)
-    for kind in kinds(Instrument):
-        fields = {"kind": kind, **INSTRUMENTS.get(kind, {})}
-        if kind in ("component-switching", "class-probe", "code-length"):
-            continue  # another donor; what is trained multiplies the last bits
-        try:
-            together = read(pair, fields)
-        except SaltusError:
-            continue
-        for name, value in read(alone, fields).items():
+    for kind, together in readings(trained(task, model), kinds(Instrument)).items():
+        if isinstance(together, str) or kind in (
+            "component-switching",
+            "class-probe",
+            "code-length",
+        ):
+            continue  # refused; another donor; what is trained multiplies the last bits
+        for name, value in read(alone, {"kind": kind, **INSTRUMENTS.get(kind, {})}).items():
             torch.testing.assert_close(
                 value[0], together[name][1], rtol=2e-3, atol=1e-5, equal_nan=True, msg=name
             )
