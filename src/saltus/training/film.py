@@ -15,6 +15,7 @@ from saltus.experiment import Experiment, Member
 from saltus.instruments.base import Instrument
 from saltus.runs import Run, open_run
 from saltus.tasks.base import Batch, Task
+from saltus.threads import one_thread
 from saltus.training.ensemble import Ensemble
 from saltus.training.readings import measure
 from saltus.training.revisit import experiment_of
@@ -48,17 +49,13 @@ def film(
         raise SaltusError(f"steps: {missing[0]} is not allowed for member {member}: {known}")
     subject = Still(experiment.members()[member], experiment.steps)
     found: dict[str, list[ndarray]] = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in training, so that its bits are met
-    try:
+    with one_thread():  # as in training, so that its bits are met
         for step in chosen:
             subject.take(run.frame(member, step) if step in frames else _of(run, step, member))
             if any(part.needs(experiment.task).gradients for part in instruments):
                 subject.differentiate(step)
             for name, value in measure(subject, instruments, step).items():
                 found.setdefault(name, []).append(value[0].detach().cpu().numpy().copy())
-    finally:
-        torch.set_num_threads(threads)
     at = np.array(chosen, dtype=np.int64)
     return {name: (at, np.stack(values)) for name, values in found.items()}
 

@@ -16,6 +16,7 @@ from saltus.instruments.base import Instrument
 from saltus.interventions.base import Intervention
 from saltus.models.sites import Tape, matches
 from saltus.runs import Run, RunWriter, ShardWriter, create_run, open_run
+from saltus.threads import one_thread
 from saltus.training.ensemble import Ensemble
 from saltus.training.follow import Follower
 from saltus.training.gradient_flow import GradientFlow
@@ -36,7 +37,8 @@ def start(
 
 def create(experiment: Experiment, root: str | Path = "runs") -> Path:
     """Check an experiment and make its run directory below `root`; nothing is trained yet."""
-    chosen = plan(experiment, check(experiment))
+    with one_thread():  # other arms may be training meanwhile
+        chosen = plan(experiment, check(experiment))
     members = [
         {"member": index, "seed": member.seed, "overrides": member.overrides}
         for index, member in enumerate(experiment.members())
@@ -62,13 +64,9 @@ def resume(path: str | Path, progress: Progress | None = None, pool: Workers | N
             with Workers(processes, train_in_worker) as own:
                 own.train(str(path), waiting, progress)
         else:
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            try:
+            with one_thread():
                 for index in waiting:
                     train_shard(str(path), index, progress)
-            finally:
-                torch.set_num_threads(threads)
     return open_run(path)
 
 

@@ -42,7 +42,7 @@ def plan(experiment: Experiment, separable: bool | None = None) -> Plan:
     if count == 1:
         return Plan([[0]], 1)
     probe = single(experiment)
-    if not probe.task.steady or (on_cpu and not engine.compile and not is_separable(probe)):
+    if not probe.task.steady or (on_cpu and not engine.compile and not _stacks(probe, separable)):
         chunk = 1
     elif engine.chunk != "auto":
         chunk = engine.chunk

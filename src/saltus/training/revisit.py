@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from saltus.errors import FieldProblem, SaltusError
 from saltus.experiment import Experiment, Member
 from saltus.instruments.base import Instrument
 from saltus.runs import Run, open_run
+from saltus.threads import one_thread
 from saltus.training.ensemble import Ensemble
 from saltus.training.plan import plan
 from saltus.training.readings import measure
@@ -87,7 +87,7 @@ def read_states(
     _check_rows(parameters, len(members), "checkpoint")
     if donor is not None:
         _check_rows(donor, len(members), "donor")
-    with _one_thread():
+    with one_thread():
         return _read(experiment, members, parameters, step, donor, state)
 
 
@@ -169,14 +169,3 @@ def _load(own: Mapping[str, torch.Tensor], given: Parameters, rows: slice, what:
                 f"{list(value.shape[1:])}: another architecture"
             )
         value.copy_(torch.from_numpy(np.ascontiguousarray(new)))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in training: with more threads products are summed in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

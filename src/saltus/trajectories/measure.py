@@ -8,13 +8,13 @@ products of float32 numbers are exact.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from time import perf_counter
 
 import numpy as np
 import torch
 
 from saltus.errors import SaltusError
+from saltus.threads import one_thread
 from saltus.trajectories.naming import Parameter, parameters_of
 from saltus.trajectories.series import Series
 from saltus.trajectories.signature import LENGTH, Signs
@@ -38,7 +38,7 @@ def analyse(series: Series, *, told: Callable[[int, int], None] | None = None) -
     sums = Sums(parameters, len(series.checkpoints))
     total = sum(first[each.name].nbytes for each in parameters) * len(series.checkpoints)
     capacity = max([PIECE, *(each.shape[-1] for each in parameters if each.columns)]) + LENGTH
-    with Reader(capacity) as reader, _one_thread():
+    with Reader(capacity) as reader, one_thread():
         work = torch.empty(6, capacity, dtype=torch.float64)
         for row, parameter in enumerate(parameters):
             entries = [each.entries[parameter.name] for each in series.checkpoints]
@@ -66,17 +66,6 @@ def analyse(series: Series, *, told: Callable[[int, int], None] | None = None) -
         bytes_read=reader.bytes_read,
         seconds=perf_counter() - began,
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Pieces that fit the cache are faster on one thread, many times so on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Sums:
