@@ -30,7 +30,7 @@ def watched(tmp_path):
                 values["norm/parameters"] = 10 + 0.01 * step + 0.18 * solved
                 values["saturation/final"] = 0.2 + 0.6 * (step > late + 20)
                 if heads:
-                    values["head-types/argmax-like"] = np.where(step > late - 20, 0.75, 0.25)
+                    values["saturation/zeta/final"] = np.where(step > late - 20, 0.75, 0.25)
                 writer.record(step, values)
             writer.flush()
             writer.status(state="done", step=STEPS, diverged={}, seconds=1.0, instrument_seconds=0)
@@ -44,7 +44,7 @@ def test_when_things_happen_on_the_leaps_clock(watched):
     assert found is not None
     figure, table = found
     assert [panel.name for panel in figure.panels] == [
-        "Norm of the parameters", "Saturation of the last states", "Heads that look at one key"
+        "Norm of the parameters", "Saturation of the network", "Saturation of the heads alone"
     ]  # fmt: skip
     norm = figure.panels[0].curves[0]
     assert norm.seeds == 4
@@ -54,7 +54,7 @@ def test_when_things_happen_on_the_leaps_clock(watched):
     speed = cells["Norm's speed in the leap"].value
     assert 2.0 < speed.low < speed.high < 5.0
     assert cells["Saturation half way"].value.low > 1.2
-    assert cells["One-key heads half way"].value.high < 0.8
+    assert cells["Heads half way"].value.high < 0.8
 
 
 def test_what_was_not_read_is_not_drawn(watched, make_run):

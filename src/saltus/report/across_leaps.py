@@ -19,22 +19,23 @@ from saltus.report.detected import detected
 from saltus.report.figure import Figure, Panel
 from saltus.report.gather import groups_of
 from saltus.report.tables.record import Cell, Row, Table, interval_cell
+from saltus.report.text import listed
 from saltus.runs import Run
 from saltus.transitions import Transition, mean_interval
 from saltus.transitions.statistics.across_leap import half_way, on_leap_clock, speed_up
 
 NORM, SATURATION = "norm/parameters", "saturation/final"
-ONE_KEY, MANY_KEYS = "head-types/argmax-like", "head-types/mean-like"
+HEADS, ONE_KEY = "saturation/zeta/final", "head-types/argmax-like"
 PANELS = {
     NORM: ("Norm of the parameters", "over its start"),
-    SATURATION: ("Saturation of the last states", "cosine with those of 1,000 θ"),
-    ONE_KEY: ("Heads that look at one key", "share of heads"),
-    MANY_KEYS: ("Heads that look at many keys", "share of heads"),
+    SATURATION: ("Saturation of the network", "cosine of last states at θ and c θ"),
+    HEADS: ("Saturation of the heads alone", "cosine of last states"),
+    ONE_KEY: ("Saturated heads that look at one key", "share of heads"),
 }
 HALVES = {
     NORM: "Norm half way",
     SATURATION: "Saturation half way",
-    ONE_KEY: "One-key heads half way",
+    HEADS: "Heads half way",
 }
 CLOCK = "training step / step of the seed's leap"
 GRID = np.linspace(0.0, 2.0, 81)
@@ -83,9 +84,22 @@ def across_leaps(arms: Mapping[str, Run]) -> tuple[Figure, Table] | None:
     drawn = [each for name in PANELS if (each := _panel(groups, name))]
     notes = (
         "1 on the horizontal axis is each seed's own leap of the training loss; seeds that did not "
-        "leap are not drawn."
+        "leap are not drawn, and a seed ends where its training did. "
+        f"{_scales(groups)} Heads alone: every head's attention on its largest score."
     )
     return figure(TITLE, drawn, notes), _table(groups)
+
+
+def _scales(groups: list[Watched]) -> str:
+    """'c = 1,000 (100 in loss-plateau: baseline).'"""
+    found: dict[float, list[str]] = {}
+    for each in groups:
+        for part in each.run.experiment.get("instruments", ()):
+            if part.get("kind") == "saturation":
+                found.setdefault(float(part["scale"]), []).append(each.label)
+    usual = max(found, key=lambda scale: len(found[scale]), default=1000.0)
+    others = [f"{scale:,.0f} in {listed(who)}" for scale, who in found.items() if scale != usual]
+    return f"c = {usual:,.0f}{f' ({listed(others)})' if others else ''}."
 
 
 def _panel(groups: list[Watched], name: str) -> Panel | None:

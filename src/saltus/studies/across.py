@@ -18,7 +18,8 @@ ONE, MANY = 1.5, 0.9
 
 
 def watching(every: int, heads: Heads, samples: int = 128) -> tuple[AnyInstrument, ...]:
-    """Norms, saturation at c = 1000, and which heads look at one key or at nearly all they see.
+    """Norms, saturation at c = 1000 and of the heads alone, and which heads look at one key or at
+    nearly all they see.
 
     A causal head that looks at all has (T + 1) / 2 keys in the mean, another T.
     """
@@ -26,6 +27,6 @@ def watching(every: int, heads: Heads, samples: int = 128) -> tuple[AnyInstrumen
     many = MANY if heads == "causal" else 2 * MANY
     return (
         Norms(cadence=cadence),
-        Saturation(cadence=cadence, samples=samples),
+        Saturation(cadence=cadence, samples=samples, modes=("scale", "zeta")),
         HeadTypes(cadence=cadence, samples=samples, argmax=ONE, mean=many),
     )

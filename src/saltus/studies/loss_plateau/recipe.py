@@ -113,7 +113,7 @@ def instruments(every: int) -> tuple:
         AttentionProgress(cadence=cadence),
         Repetition(cadence=cadence),
         Norms(cadence=cadence),
-        # And no head types: attention is linear, a count of its weights would say nothing.
-        Saturation(cadence=cadence),
+        # Attention is linear: at c = 1000 float32 overflows, and there is no argmax to come to.
+        Saturation(cadence=cadence, scale=100.0),
         AttentionMap(cadence=Cadence(every=2 * every)),
     )
