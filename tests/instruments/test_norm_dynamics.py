@@ -221,7 +221,7 @@ def test_a_member_is_the_same_to_the_last_bit_in_any_company(per, dtype, stacked
 
 def test_a_plain_loop_has_no_update_to_read():
     module = torch.nn.Linear(2, 2)
-    with pytest.raises(SaltusError, match="instrument norm-dynamics: it needs the update that "):
+    with pytest.raises(SaltusError, match="norm-dynamics: the update that follows needs saltus"):
         read(module, [NormDynamics()])
     assert read(module, [NormPolicies()])
 

@@ -180,7 +180,7 @@ def test_two_modes_are_told_from_one():
     arms = made()
     table = modes({name: arms[name] for name in ("fast", "fast-authors")})
     one, two = (row.cells for row in table.rows)
-    assert (one[0].text, one[1].text, two[0].text, two[1].text) == ("100 %", "0 %", "50 %", "25 %")
+    assert (one[0].text, one[1].text, two[0].text, two[1].text) == ("100 %", "0 %", "75 %", "25 %")
     assert one[2].text == "–"  # all the same: no modes to tell
     assert float(two[2].text) > 5 / 9  # Sarle's of a uniform law
     assert float(two[3].text) > 0.05 and float(two[3].below.split()[1]) < 0.05

@@ -40,8 +40,8 @@ def test_nothing_is_made_up_beyond_the_last_reading():
     assert np.isnan(found[0, 2])
 
 
-@given(st.floats(0.5, 20.0), st.floats(100.0, 800.0))
-def test_a_ramp_that_steepens_at_the_leap(times: float, at: float):
+@given(st.floats(0.5, 20.0), st.integers(100, 800))
+def test_a_ramp_that_steepens_at_the_leap(times: float, at: int):
     moment = leap(at, 100.0)
     assert moment.onset is not None
     values = np.interp(
