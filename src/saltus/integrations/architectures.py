@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,12 +14,11 @@ from torch.overrides import TorchFunctionMode
 from saltus.errors import SaltusError
 from saltus.integrations.pretrained import (
     Loading,
-    check_files,
     configuration,
     find,
     one_line,
     quiet,
-    where,
+    read_weights,
 )
 from saltus.models.saturated import zeta
 
@@ -92,22 +90,9 @@ def load_encoder(
                 config, trust_remote_code=False, attn_implementation="eager"
             )
         return _ready(model.to(precision), loading)
-    if source.local and not loading.pickled:
-        check_files(Path(source.place))
-    with quiet(), one_line("the weights"):
-        loaded: Any = AutoModel.from_pretrained(
-            source.place,
-            config=config,
-            use_safetensors=None if loading.pickled else True,
-            weights_only=True,
-            ignore_mismatched_sizes=True,  # to name them ourselves, below
-            output_loading_info=True,
-            attn_implementation="eager",
-            torch_dtype=precision,
-            **where(source, loading),
-        )
-    model, report = loaded
-    _check_complete(report)
+    # Of a model saved with a readout, the pooler may be missing: no state depends on it.
+    eager = {"attn_implementation": "eager"}
+    model = read_weights(AutoModel, source, config, loading, ("pooler.",), **eager)
     return _ready(model, loading)
 
 
@@ -218,19 +203,6 @@ def _items(model: PreTrainedModel, found: Any, field: str) -> tuple[Tensor, ...]
             f"{type(model).__name__} gives no {field}; allowed: models with attention"
         )
     return tuple(each[0] for each in held)
-
-
-def _check_complete(report: dict[str, Any]) -> None:
-    """Of a model saved with a readout, the pooler may be missing: no state depends on it."""
-    missing = sorted(name for name in report["missing_keys"] if "pooler." not in name)
-    if missing:
-        raise SaltusError(f"its weights are not complete: {missing[0]} is missing")
-    if mismatched := sorted(report["mismatched_keys"], key=str):
-        name, found, wanted = mismatched[0]
-        raise SaltusError(
-            f"its weights do not fit its config.json: {name} has shape {list(found)}; "
-            f"allowed: {list(wanted)}"
-        )
 
 
 def _ready(model: PreTrainedModel, loading: Loading) -> PreTrainedModel:

@@ -62,10 +62,27 @@ def load(checkpoint: str, loading: Loading) -> PreTrainedModel:
     source = find(checkpoint)
     config = configuration(source, loading)
     _check_kind(config)
+    model: Any = read_weights(AutoModelForCausalLM, source, config, loading)
+    return model.to(loading.device).eval()
+
+
+def read_weights(
+    kind: Any,
+    source: Source,
+    config: PreTrainedConfig,
+    loading: Loading,
+    spare: tuple[str, ...] = (),
+    **more: Any,
+) -> PreTrainedModel:
+    """The model of an auto class of the library with all of its weights, on the CPU.
+
+    Names with any of `spare` in them may be missing. `more` goes to the library. Raises SaltusError
+    for files that are not read, weights that are missing, and shapes that do not fit.
+    """
     if source.local and not loading.pickled:
         check_files(Path(source.place))
     with quiet(), one_line("the weights"):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = kind.from_pretrained(
             source.place,
             config=config,
             use_safetensors=None if loading.pickled else True,
@@ -73,10 +90,12 @@ def load(checkpoint: str, loading: Loading) -> PreTrainedModel:
             torch_dtype=getattr(torch, loading.precision),
             ignore_mismatched_sizes=True,  # to name them ourselves, below
             output_loading_info=True,
+            **more,
             **where(source, loading),
         )
     model, report = loaded
-    if missing := sorted(report["missing_keys"]):
+    keys = sorted(report["missing_keys"])
+    if missing := [name for name in keys if not any(part in name for part in spare)]:
         raise SaltusError(f"its weights are not complete: {missing[0]} is missing")
     if mismatched := sorted(report["mismatched_keys"], key=str):
         name, found, wanted = mismatched[0]
@@ -84,7 +103,7 @@ def load(checkpoint: str, loading: Loading) -> PreTrainedModel:
             f"its weights do not fit its config.json: {name} has shape {list(found)}; "
             f"allowed: {list(wanted)}"
         )
-    return model.to(loading.device).eval()
+    return model
 
 
 def encode(checkpoint: str, texts: Sequence[str], loading: Loading) -> list[list[int]]:
