@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from computing import computing, with_either
 from saltus.models.base import initial_parameters
 from saltus.random import Draws
 from saltus.training.ensemble import Ensemble
@@ -68,9 +69,15 @@ def relative_difference(mine, theirs) -> float:
     return (gap / size) ** 0.5
 
 
+@with_either
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("precision,tolerance", [("float32", 1e-5), ("float64", 1e-12)])
-def test_fifty_steps_agree_with_an_ordinary_loop(name, precision, tolerance):
+def test_fifty_steps_agree_with_an_ordinary_loop(name, precision, tolerance, products):
+    with computing(products):
+        fifty_steps(name, precision, tolerance)
+
+
+def fifty_steps(name, precision, tolerance):
     settings, make = OPTIMIZERS[name]
     engine = {"workers": 1, "precision": precision}
     experiment = tiny(optimizer=settings, instruments=[], seeds=1, steps=50, engine=engine)

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saltus.models.layers import LayerNorm, Linear, linear, spread
+from saltus import kernels
+from saltus.models.layers import LayerNorm, Linear, side_by_side, spread
 from saltus.models.normalisers import Normaliser, Temperature
 from saltus.models.sites import Tape
 from saltus.models.whole_vectors import each_alone
@@ -60,44 +61,65 @@ class Attention(nn.Module):
         self.log_temperature = nn.Parameter(torch.empty(heads)) if learned else None
 
     def forward(self, x: Tensor, tape: Tape, name: str) -> Tensor:
-        query, key, value = self.project(x)
+        fused = side_by_side(x, (self.query, self.key, self.value))
+        fused = fused.unflatten(-1, (3, self.heads, -1))
+        heads = (
+            self.in_one_kernel(fused)
+            if self.may_be_one_kernel(fused, tape, name)
+            else self.by_parts(fused, tape, name)
+        )
+        heads = tape(f"{name}.heads", heads)
+        return self.output(heads.transpose(-2, -3).flatten(-2))
+
+    def by_parts(self, fused: Tensor, tape: Tape, name: str) -> Tensor:
+        """Heads [..., head, position, own] of `fused` [..., position, (Q, K, V), head, own], all
+        sites at hand."""
+        query, key, value = (part.transpose(-2, -3) for part in fused.unbind(-3))
         if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)
         query = tape(f"{name}.query", query)
         key, value = tape(f"{name}.key", key), tape(f"{name}.value", value)
-        usual = query.shape[-1] ** 0.5 if self.scaled else 1.0
         site = f"{name}.temperature"
+        usual = self.usual_temperature(query)
         temperature = temperature_of(query, self.log_temperature, tape, site, usual)
+        positions = query.shape[-2]
         explicit = any(tape.wants(f"{name}.{site}") for site in ("logits", "scores", "pattern"))
         explicit = explicit or self.leaks
-        if self.normaliser.plain and not explicit and x.shape[-2] >= FUSED_FROM:
-            heads = fused_softmax_attention(query, key, value, temperature, self.causal)
-        else:
-            future = _future(x.shape[-2], x.device) if self.causal else None
-            logits = query @ key.transpose(-1, -2)
-            if future is not None and self.leaks:
-                logits, future = logits.masked_fill(future, 0.0), None
-            logits = tape(f"{name}.logits", logits)
-            if tape.wants(f"{name}.logits"):
-                logits = logits.clone()  # the site keeps its own
-            scores = tape(f"{name}.scores", self.normaliser.scores(logits, temperature, future))
-            pattern = tape(f"{name}.pattern", self.normaliser.weights(scores, future))
-            heads = pattern @ value
-        heads = tape(f"{name}.heads", heads)
-        return self.output(heads.transpose(-2, -3).flatten(-2))
+        if self.normaliser.plain and not explicit and positions >= FUSED_FROM:
+            return fused_softmax_attention(query, key, value, temperature, self.causal)
+        future = _future(positions, query.device) if self.causal else None
+        logits = query @ key.transpose(-1, -2)
+        if future is not None and self.leaks:
+            logits, future = logits.masked_fill(future, 0.0), None
+        logits = tape(f"{name}.logits", logits)
+        if tape.wants(f"{name}.logits"):
+            logits = logits.clone()  # the site keeps its own
+        scores = tape(f"{name}.scores", self.normaliser.scores(logits, temperature, future))
+        pattern = tape(f"{name}.pattern", self.normaliser.weights(scores, future))
+        return pattern @ value
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Q, K and V, each [..., head, position, head width], from one product."""
-        parts = (self.query, self.key, self.value)
-        weight = torch.cat([self.query.weight, self.key.weight, self.value.weight], dim=-2)
-        biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
-        bias = torch.cat(biases, dim=-1) if biases else None
-        fused = linear(x, weight, bias).unflatten(-1, (3, self.heads, -1))
-        query, key, value = fused.unbind(-3)
-        return query.transpose(-2, -3), key.transpose(-2, -3), value.transpose(-2, -3)
+    def may_be_one_kernel(self, fused: Tensor, tape: Tape, name: str) -> bool:
+        """Softmax at the usual temperature, in a stack, with nobody looking at what is between."""
+        kind = self.normaliser
+        usual = kind.plain and not (kind.learned or kind.normed or self.leaks)
+        stacked = self.query.weight.ndim == 3
+        wanted = any(tape.wants(f"{name}.{site}") for site in BETWEEN)
+        return usual and stacked and not wanted and kernels.serve_attention(fused)
+
+    def in_one_kernel(self, fused: Tensor) -> Tensor:
+        """The same as `by_parts` where `may_be_one_kernel`."""
+        samples = fused.reshape(-1, *fused.shape[-4:])
+        scale = 1 / self.usual_temperature(fused)
+        heads = kernels.AttentionNode.apply(samples, scale, self.causal)
+        return heads.view(*fused.shape[:-3], *fused.shape[-2:]).transpose(-2, -3)
+
+    def usual_temperature(self, query: Tensor) -> float:
+        """sqrt(head width), or 1."""
+        return query.shape[-1] ** 0.5 if self.scaled else 1.0
 
 
-# Below this many positions the written-out form is faster on a CPU (`make bench` shows it).
+BETWEEN = ("query", "key", "value", "temperature", "logits", "scores", "pattern")
+# Below this many positions PyTorch's written-out form is faster than its fused one on a CPU.
 FUSED_FROM = 16
 
 

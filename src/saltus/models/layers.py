@@ -9,12 +9,14 @@ do not depend on K.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saltus import kernels
 from saltus.errors import SaltusError
 
 
@@ -37,9 +39,10 @@ APART = 1 << 15
 class LayerNorm(nn.Module):
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis.
 
-    The library's kernel knows one weight. A stack of large members calls it for each, since it
-    gives the gradients of weight and bias in the pass that gives x's; a stack of small ones is
-    normalised at once, and scaled after. Which it is depends on a member's own size alone.
+    A stack of members has a kernel of ours where it can be had. The library's knows one weight: a
+    stack of large members calls it for each, since it gives the gradients of weight and bias in the
+    pass that gives x's; a stack of small ones is normalised at once, and scaled after. Which it is
+    depends on a member's own size alone.
 
     With eps 0 it divides by the deviation itself, which theory likes, and a constant vector has no
     norm: NaN.
@@ -55,6 +58,9 @@ class LayerNorm(nn.Module):
         if self.weight.ndim == 1:
             return self.kernel(x, self.weight, self.bias)
         members = len(self.weight)
+        if kernels.serve(x, self.weight):
+            rows = x.reshape(members, -1, x.shape[-1])
+            return kernels.NormNode.apply(rows, self.weight, self.bias, self.eps).view(x.shape)
         if x.numel() < APART * members or torch.compiler.is_compiling():
             normal = F.layer_norm(x, x.shape[-1:], eps=self.eps)
             if self.bias is None:
@@ -117,6 +123,20 @@ class Positions(nn.Module):
         return x + (rows if rows.ndim == 2 else spread(rows, x))
 
 
+def side_by_side(x: Tensor, layers: Sequence[Linear]) -> Tensor:
+    """What several layers make of the same x, one behind the other in the last axis."""
+    weights: list[Tensor] = [layer.weight for layer in layers]
+    biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+    if all(kernels.serve_product(x, weight) for weight in weights):
+        return _product(x, weights, biases or [None] * len(weights))
+    return linear(x, torch.cat(weights, dim=-2), torch.cat(biases, dim=-1) if biases else None)
+
+
+def _product(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Tensor:
+    flat = x.reshape(len(x), -1, x.shape[-1])
+    return kernels.LinearNode.apply(flat, len(weights), *weights, *biases).view(*x.shape[:-1], -1)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., in] times weight [out, in]^T, or x [members, ..., in] times [members, out, in]^T.
 
@@ -128,6 +148,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return found if bias is None else found + (bias if bias.ndim == 1 else spread(bias, found))
     if weight.ndim == 2:
         return F.linear(x, weight, bias)
+    if kernels.serve_product(x, weight):
+        return _product(x, [weight], [bias])
     if x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type):
         # Here and not in the node, whose backward pass runs where nothing is cast any more.
         lower = torch.get_autocast_dtype(x.device.type)

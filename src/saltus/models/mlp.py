@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from saltus import kernels
 from saltus.models.layers import Linear
 
 Activation = Literal["gelu", "gelu-tanh", "relu"]
@@ -35,6 +36,8 @@ class Mlp(nn.Module):
             return leaving(activate(entering(x), self.activation))
         rows = x.reshape(len(entering.weight), -1, x.shape[-1])
         weights = (entering.weight, entering.bias, leaving.weight, leaving.bias)
+        if kernels.serve_product(x, entering.weight):
+            return kernels.MlpNode.apply(rows, *weights, self.activation).view(x.shape)
         return _StackedMlp.apply(rows, *weights, self.activation).view(x.shape)
 
 

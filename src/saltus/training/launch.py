@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from saltus import kernels
 from saltus.errors import SaltusError, unknown
 from saltus.experiment import Experiment
 from saltus.instruments.base import Instrument
@@ -43,7 +44,8 @@ def create(experiment: Experiment, root: str | Path = "runs") -> Path:
         {"member": index, "seed": member.seed, "overrides": member.overrides}
         for index, member in enumerate(experiment.members())
     ]
-    return create_run(Path(root), experiment.name, experiment.to_yaml(), members, chosen.shards)
+    text, origin = experiment.to_yaml(), {"kernels": kernels.describe()}
+    return create_run(Path(root), experiment.name, text, members, chosen.shards, origin)
 
 
 def resume(path: str | Path, progress: Progress | None = None, pool: Workers | None = None) -> Run:

@@ -1,0 +1,143 @@
+"""Compiling the kernels once per machine, and loading them."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from saltus.errors import SaltusError
+
+SOURCES = Path(__file__).parent
+# What a compiler may call the processor it runs on; the last is any processor of the kind.
+TARGETS = (["-march=native"], ["-mcpu=native"], [])
+FLAGS = ["-O3", "-std=gnu11", "-shared", "-fPIC"]
+# What every function takes: i a whole number of 64 bits, d a double, p an address.
+KINDS = {"i": ctypes.c_int64, "d": ctypes.c_double, "p": ctypes.c_void_p}
+TAKES = {
+    "lanes": "",
+    "linear_forward": "iiiiiiipppp",
+    "linear_backward": "iiiiiiipppppp",
+    "mlp_scratch": "i",
+    "mlp_forward": "iiiiiiiii" + 8 * "p",
+    "mlp_backward": "iiiiii" + 12 * "p",
+    "norm_forward": "iiidiipppppp",
+    "norm_backward": "iiiipppppppp",
+    "attention_forward": "iiiiidppp",
+    "attention_backward": "iiiiidpppp",
+}
+SWITCH = "SALTUS_KERNELS"
+PATIENCE = 120  # seconds
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, or None where there is no compiler or they are switched off.
+
+    The environment's SALTUS_KERNELS=off switches them off. Raises SaltusError for another value.
+    """
+    wanted = os.environ.get(SWITCH, "on")
+    if wanted not in ("on", "off"):
+        raise SaltusError(f"{SWITCH}: unknown value {wanted!r}; allowed: on, off")
+    compiler = _compiler()
+    if wanted == "off" or compiler is None:
+        return None
+    name = f"kernels-{_fingerprint(compiler)}.so"
+    for folder in _folders():
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return _load(folder / name)
+        with suppress(OSError):  # not there, or not whole
+            if not _compile(compiler, folder / name):
+                return None
+            return _load(folder / name)
+    return None
+
+
+@cache
+def describe() -> str:
+    """Which products a process computes with: 'C, vectors of 16' or 'PyTorch'."""
+    found = library()
+    return "PyTorch" if found is None else f"C, vectors of {found.lanes()}"
+
+
+def _compiler() -> str | None:
+    """The path of $CC or of the system's C compiler."""
+    named = os.environ.get("CC", "").split()
+    found = (shutil.which(name) for name in (*named[:1], "cc", "gcc", "clang"))
+    return next((path for path in found if path), None)
+
+
+def _fingerprint(compiler: str) -> str:
+    """Of everything that the compiled file depends on: sources, compiler, flags, processor."""
+    digest = hashlib.sha256(repr((FLAGS, TARGETS, platform.machine())).encode())
+    for source in _sources(("*.c", "*.h")):
+        digest.update(source.read_bytes())
+    with suppress(OSError, subprocess.SubprocessError):
+        version = subprocess.run([compiler, "--version"], capture_output=True, timeout=PATIENCE)
+        digest.update(version.stdout)
+    digest.update(_processor().encode())
+    return digest.hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The processor's name and abilities: code for one may not run on another."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        kept = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+        return "\n".join(sorted(kept))
+    return platform.processor()
+
+
+def _folders() -> list[Path]:
+    """Where compiled files may be kept: the user's cache, or else a folder of this process."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    cached = Path(home) if home else Path("~/.cache").expanduser()
+    return [cached / "saltus", Path(tempfile.gettempdir()) / f"saltus-{os.getpid()}"]
+
+
+def _compile(compiler: str, path: Path, targets: Sequence[list[str]] = TARGETS) -> bool:
+    """Whether the sources now stand compiled at `path`, for the first target that the compiler
+    takes: whole, written beside it and then renamed.
+
+    Raises OSError where the folder cannot be written.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".so")
+    os.close(descriptor)
+    sources = [str(source) for source in _sources(("*.c",))]
+    try:
+        for target in targets:
+            command = [compiler, *FLAGS, *target, "-o", temporary, *sources, "-lm"]
+            try:
+                done = subprocess.run(command, capture_output=True, timeout=PATIENCE)
+            except (OSError, subprocess.SubprocessError):
+                return False
+            if done.returncode == 0:
+                os.replace(temporary, path)
+                return True
+        return False
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+
+
+def _sources(patterns: tuple[str, ...]) -> list[Path]:
+    return sorted(path for pattern in patterns for path in SOURCES.glob(pattern))
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    """The library, told what its functions take."""
+    found = ctypes.CDLL(str(path))
+    for name, takes in TAKES.items():
+        function = getattr(found, name)
+        function.argtypes = [KINDS[kind] for kind in takes]
+        function.restype = ctypes.c_int64 if name in ("lanes", "mlp_scratch") else None
+    return found

@@ -1,0 +1,26 @@
+"""Tests that must hold whatever computes the products of a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from saltus.kernels import build, calls
+
+PRODUCTS = ("C", "PyTorch")
+with_either = pytest.mark.parametrize("products", PRODUCTS)
+
+
+@contextmanager
+def computing(products: str) -> Iterator[None]:
+    """By the compiled kernels, or as on a machine that cannot have them."""
+    if products == "C":
+        if build.library() is None:
+            pytest.skip("no kernels here: no C compiler, or switched off")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calls, "library", lambda: None)
+        yield
