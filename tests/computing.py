@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from saltus.kernels import build, calls
+from saltus import kernels
 
 PRODUCTS = ("C", "PyTorch")
 with_either = pytest.mark.parametrize("products", PRODUCTS)
@@ -17,10 +17,9 @@ with_either = pytest.mark.parametrize("products", PRODUCTS)
 def computing(products: str) -> Iterator[None]:
     """By the compiled kernels, or as on a machine that cannot have them."""
     if products == "C":
-        if build.library() is None:
+        if not kernels.are_there():
             pytest.skip("no kernels here: no C compiler, or switched off")
         yield
         return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calls, "library", lambda: None)
+    with kernels.switched_off():
         yield

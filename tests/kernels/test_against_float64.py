@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from saltus.kernels import AttentionNode, LinearNode, MlpNode, NormNode
+from saltus.kernels.nodes import AttentionNode, LinearNode, MlpNode, NormNode
 
 # A fixture that only chooses a library may serve all examples of a property.
 many = settings(

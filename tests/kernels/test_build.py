@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from saltus.errors import SaltusError
-from saltus.kernels import build, calls
+from saltus.kernels import build, choice
 from saltus.models.layers import Linear
 
 
@@ -116,13 +116,13 @@ def test_a_cache_that_cannot_be_written(fresh: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_numbers_are_not_served(dtype: torch.dtype) -> None:
     x, weight = torch.ones(1, 2, 3, dtype=dtype), torch.ones(1, 4, 3, dtype=dtype)
-    assert not calls.serve_product(x, weight)
+    assert not choice.serve_product(x, weight)
 
 
 def test_one_model_is_not_served() -> None:
     """A plain module keeps PyTorch's own rules, which vmap and second derivatives understand."""
-    assert not calls.serve_product(torch.ones(2, 3), Linear(3, 4).weight)
+    assert not choice.serve_product(torch.ones(2, 3), Linear(3, 4).weight)
 
 
 def test_large_weights_are_left_to_the_library() -> None:
-    assert not calls.serve_product(torch.ones(1, 2, 300), torch.ones(1, 300, 300))
+    assert not choice.serve_product(torch.ones(1, 2, 300), torch.ones(1, 300, 300))

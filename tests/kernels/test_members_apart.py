@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from saltus.errors import SaltusError
-from saltus.kernels import AttentionNode, LinearNode, MlpNode, NormNode
+from saltus.kernels.nodes import AttentionNode, LinearNode, MlpNode, NormNode
 
 Node = Callable[..., Tensor]
 NODES: dict[str, tuple[Node, list[tuple[int, ...]]]] = {

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from saltus import kernels
 from saltus.errors import SaltusError
 from saltus.runs import open_run
 from saltus.training.launch import create, resume, start, train_in_worker
@@ -202,6 +203,15 @@ def test_what_progress_raises_is_raised_by_train(pool, order):
 )
 def test_how_a_process_ended(code, text):
     assert manner(code) == text
+
+
+def test_a_worker_that_computes_otherwise_is_refused(order, monkeypatch):
+    """Members must not get other bits because one process could not compile the kernels."""
+    monkeypatch.setattr(kernels, "describe", lambda: "an abacus")
+    with Workers(1, act) as pool, pytest.raises(SaltusError) as told:
+        pool.train(order("run", "done"), [0])
+    assert "a worker computes products by " in str(told.value)
+    assert str(told.value).endswith("allowed: the same for all, for one SALTUS_KERNELS=off")
 
 
 def test_to_close_stops_everything_at_once(order, later):

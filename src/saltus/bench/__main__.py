@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from saltus.bench import engine, flow, matrix, trajectories, vision
+from saltus.bench import engine, flow, kernels, matrix, trajectories, vision
 
-PARTS = ("engine", "matrix", "vision", "flow", "trajectories")
+PARTS = ("engine", "kernels", "matrix", "vision", "flow", "trajectories")
 
 
 def main() -> None:
@@ -25,13 +25,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="per contender and round")
     parser.add_argument("--no-compile", action="store_true", help="the engine eager only")
-    parser.add_argument("--regime", choices=names, action="append", help="of the engine [all]")
+    parser.add_argument(
+        "--regime", choices=names, action="append", help="of engine and kernels [all]"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     document: dict[str, Any] = {}
     chosen = (options.only,) if options.only else PARTS
     if "engine" in chosen:
         document |= engines(options)
+    if "kernels" in chosen:
+        told = _silent if options.json else kernels.show
+        own = chosen_regimes(options)
+        document["kernels"] = kernels.measure_all(own, options.rounds, options.seconds, told)
     if "matrix" in chosen:
         told = _silent if options.json else matrix.show
         document["matrix"] = matrix.measure_all(options.rounds, options.seconds, told)
@@ -51,7 +57,7 @@ def main() -> None:
 
 def engines(options: argparse.Namespace) -> dict[str, Any]:
     """The engine and its instruments, printed as they are measured unless as JSON."""
-    chosen = [r for r in engine.REGIMES if not options.regime or r.name in options.regime]
+    chosen = chosen_regimes(options)
     told = _silent if options.json else engine.show
     compiled = not options.no_compile
     results = engine.compare_all(chosen, options.rounds, options.seconds, compiled, told)
@@ -59,6 +65,11 @@ def engines(options: argparse.Namespace) -> dict[str, Any]:
     if not options.json:
         engine.show_costs(costs)
     return {"regimes": [asdict(r) for r in chosen], "engine": results, "instruments": costs}
+
+
+def chosen_regimes(options: argparse.Namespace) -> list[engine.Regime]:
+    """Those named, or all of them."""
+    return [one for one in engine.REGIMES if not options.regime or one.name in options.regime]
 
 
 def _silent(result: dict[str, Any]) -> None:

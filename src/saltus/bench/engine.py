@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from saltus import kernels
 from saltus.experiment import Experiment
 from saltus.instruments import Cadence
 from saltus.instruments.base import Instrument
@@ -246,6 +247,7 @@ def compare(regime: Regime, rounds: int, seconds: float, compile: bool) -> dict[
         "regime": regime.name,
         "compile": compile,
         "chunk": chunk,
+        "products": kernels.describe(),
         "seed_steps_per_second": rates,
         "ratio": rates[f"engine, {workers} workers"] / best,
         "ratio_same_processes": rates[f"engine, {workers} workers"] / rates[f"{workers} loops"],
@@ -315,7 +317,8 @@ def instrument_costs(regimes: Sequence[Regime]) -> list[dict[str, Any]]:
 def show(result: dict[str, Any]) -> None:
     """One comparison as a few lines."""
     mode = "compiled" if result["compile"] else "eager"
-    print(f"\n{result['regime']}, {mode}: chunks of {result['chunk']} members", flush=True)
+    how = f"chunks of {result['chunk']} members, products by {result['products']}"
+    print(f"\n{result['regime']}, {mode}: {how}", flush=True)
     for name, value in result["seed_steps_per_second"].items():
         print(f"  {name:<20} {value:10.1f} seed-steps/s")
     print(

@@ -12,16 +12,27 @@ Member k's bits depend on neither its neighbours nor the place where it lies in 
 """
 
 from saltus.kernels.build import describe
-from saltus.kernels.calls import serve, serve_attention, serve_product
-from saltus.kernels.nodes import AttentionNode, LinearNode, MlpNode, NormNode
+from saltus.kernels.choice import (
+    are_there,
+    attend,
+    linear,
+    mlp,
+    norm,
+    serve_attention,
+    serve_norm,
+    serve_product,
+    switched_off,
+)
 
 __all__ = [
-    "AttentionNode",
-    "LinearNode",
-    "MlpNode",
-    "NormNode",
+    "are_there",
+    "attend",
     "describe",
-    "serve",
+    "linear",
+    "mlp",
+    "norm",
     "serve_attention",
+    "serve_norm",
     "serve_product",
+    "switched_off",
 ]

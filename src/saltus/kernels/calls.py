@@ -16,34 +16,8 @@ from torch import Tensor
 from saltus.kernels.build import library
 
 ACTIVATIONS = ("gelu", "gelu-tanh", "relu")
-LONGEST, WIDEST = 64, 128  # positions, and numbers of a head: as in attention.c
-# Numbers of a weight from which a library's product is the faster one (`make bench`'s machine).
-LARGEST = 1 << 16
-
 Rows = Float[Tensor, "member row width"]
 Pattern = Float[Tensor, "sample head query key"]
-
-
-def serve(*tensors: Tensor | None) -> bool:
-    """Whether the kernels take these: float32 on a CPU, for which they could be compiled, and not
-    while something else is compiling or casting."""
-    given = [tensor for tensor in tensors if tensor is not None]
-    return (
-        all(one.dtype == torch.float32 and one.device.type == "cpu" for one in given)
-        and not torch.compiler.is_compiling()
-        and not torch.is_autocast_enabled("cpu")
-        and library() is not None
-    )
-
-
-def serve_product(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels take a product with a stacked weight, and should: it is a small one."""
-    return weight.ndim == 3 and weight[0].numel() <= LARGEST and serve(x, weight)
-
-
-def serve_attention(fused: Tensor) -> bool:
-    """Whether the kernels take [..., position, 3, head, own]."""
-    return fused.shape[-4] <= LONGEST and fused.shape[-1] <= WIDEST and serve(fused)
 
 
 def linear(

@@ -110,7 +110,7 @@ class Attention(nn.Module):
         """The same as `by_parts` where `may_be_one_kernel`."""
         samples = fused.reshape(-1, *fused.shape[-4:])
         scale = 1 / self.usual_temperature(fused)
-        heads = kernels.AttentionNode.apply(samples, scale, self.causal)
+        heads = kernels.attend(samples, scale, self.causal)
         return heads.view(*fused.shape[:-3], *fused.shape[-2:]).transpose(-2, -3)
 
     def usual_temperature(self, query: Tensor) -> float:

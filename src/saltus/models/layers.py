@@ -58,9 +58,9 @@ class LayerNorm(nn.Module):
         if self.weight.ndim == 1:
             return self.kernel(x, self.weight, self.bias)
         members = len(self.weight)
-        if kernels.serve(x, self.weight):
+        if kernels.serve_norm(x):
             rows = x.reshape(members, -1, x.shape[-1])
-            return kernels.NormNode.apply(rows, self.weight, self.bias, self.eps).view(x.shape)
+            return kernels.norm(rows, self.weight, self.bias, self.eps).view(x.shape)
         if x.numel() < APART * members or torch.compiler.is_compiling():
             normal = F.layer_norm(x, x.shape[-1:], eps=self.eps)
             if self.bias is None:
@@ -134,7 +134,7 @@ def side_by_side(x: Tensor, layers: Sequence[Linear]) -> Tensor:
 
 def _product(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Tensor:
     flat = x.reshape(len(x), -1, x.shape[-1])
-    return kernels.LinearNode.apply(flat, len(weights), *weights, *biases).view(*x.shape[:-1], -1)
+    return kernels.linear(flat, weights, biases).view(*x.shape[:-1], -1)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -31,13 +31,13 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         entering, leaving = self.input, self.output
+        weights = (entering.weight, entering.bias, leaving.weight, leaving.bias)
+        rows = x.reshape(len(entering.weight), -1, x.shape[-1]) if entering.weight.ndim == 3 else x
+        if kernels.serve_product(x, entering.weight):
+            return kernels.mlp(rows, *weights, self.activation).view(x.shape)
         tiled = x.device.type == "cpu" and not torch.compiler.is_compiling()
         if entering.weight.ndim == 2 or not tiled or torch.is_autocast_enabled("cpu"):
             return leaving(activate(entering(x), self.activation))
-        rows = x.reshape(len(entering.weight), -1, x.shape[-1])
-        weights = (entering.weight, entering.bias, leaving.weight, leaving.bias)
-        if kernels.serve_product(x, entering.weight):
-            return kernels.MlpNode.apply(rows, *weights, self.activation).view(x.shape)
         return _StackedMlp.apply(rows, *weights, self.activation).view(x.shape)
 
 

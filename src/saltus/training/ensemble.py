@@ -15,6 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from saltus import kernels
 from saltus.errors import SaltusError
 from saltus.experiment import Member
 from saltus.models.base import initial_parameters
@@ -56,6 +57,7 @@ class Ensemble:
             torch.set_float32_matmul_precision("high")  # for this process: PyTorch has no other way
         self.forward = self.losses
         if first.engine.compile:
+            kernels.are_there()  # found out here, since it cannot be traced
             self.forward = torch.compile(self.losses, dynamic=False)
         # Members whose loss stopped being finite are frozen where they were.
         self.diverged: dict[int, int] = {}

@@ -20,6 +20,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Self
 
+from saltus import kernels
 from saltus.errors import SaltusError
 
 # (shard index, step reached, mean loss, members that have leapt)
@@ -170,7 +171,8 @@ class Workers:
     def _start(self) -> Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self.work, os.getpid()), daemon=True)
+        own = (theirs, self.work, os.getpid(), kernels.describe())
+        process = context.Process(target=serve, args=own, daemon=True)
         # A worker inherits what is blocked: it never hears Ctrl-C, not even while it imports. The
         # tracker is started first because its start would unblock the signal.
         resource_tracker.ensure_running()
@@ -240,13 +242,23 @@ def manner(code: int) -> str:
     return f"was killed (signal {-code})"
 
 
-def serve(pipe: Connection, work: Train, parent: int) -> None:
+def serve(pipe: Connection, work: Train, parent: int, products: str) -> None:
     """A worker's life: take a shard, train it, say so; until the other end of the pipe is gone."""
     die_with(parent)
+    if kernels.describe() != products:  # it could not compile them, say: its bits would differ
+        work = refuse
     with suppress(EOFError, OSError):
         while True:
             path, shard = pipe.recv()
             pipe.send(outcome(pipe, work, path, shard))
+
+
+def refuse(path: str, *_: object) -> None:
+    """What a worker does that would give its seeds other bits than others give theirs."""
+    raise SaltusError(
+        f"{path}: a worker computes products by {kernels.describe()}, and those beside it do not; "
+        "allowed: the same for all, for one SALTUS_KERNELS=off"
+    )
 
 
 def outcome(pipe: Connection, work: Train, path: str, shard: int) -> tuple[str, ...]:
