@@ -105,27 +105,35 @@ GPT2 = {
 
 def check(experiment: Experiment) -> Decoder:
     """The model, if GPT-2 computes it; else SaltusError with the field and what is allowed."""
-    model, interface = experiment.model, experiment.task.interface
+    model = experiment.model
     if model.kind != "decoder" or not isinstance(model, Decoder):
-        raise _refusal("model", model.kind, "decoder")
+        raise refusal("GPT-2", "model", model.kind, "decoder")
     for name, allowed in GPT2.items():
         own = model.attention.kind if name == "attention" else getattr(model, name)
         if own != allowed:
-            raise _refusal(f"model.{name}", own, allowed)
+            raise refusal("GPT-2", f"model.{name}", own, allowed)
     if model.activation not in ACTIVATIONS:
-        raise _refusal("model.activation", model.activation, ", ".join(ACTIVATIONS))
-    if interface.outputs != interface.vocabulary:
-        raise _refusal("task", experiment.task.kind, "tasks whose outputs are their own tokens")
-    for index, part in enumerate(experiment.interventions):
-        if part.sites():
-            what = "interventions that leave the forward pass as it is"
-            raise _refusal(f"interventions.{index}", part.kind, what)
+        raise refusal("GPT-2", "model.activation", model.activation, ", ".join(ACTIVATIONS))
+    check_surroundings(experiment, "GPT-2")
     return model
 
 
-def _refusal(field: str, value: Any, allowed: Any) -> SaltusError:
+def check_surroundings(experiment: Experiment, theirs: str) -> None:
+    """That the outputs are the task's own tokens, and that nothing changes the forward pass."""
+    interface = experiment.task.interface
+    if interface.outputs != interface.vocabulary:
+        what = "tasks whose outputs are their own tokens"
+        raise refusal(theirs, "task", experiment.task.kind, what)
+    for index, part in enumerate(experiment.interventions):
+        if part.sites():
+            what = "interventions that leave the forward pass as it is"
+            raise refusal(theirs, f"interventions.{index}", part.kind, what)
+
+
+def refusal(theirs: str, field: str, value: Any, allowed: Any) -> SaltusError:
+    """What to say of a field that the library's model `theirs` cannot compute."""
     return SaltusError(
-        f"{field}: {str(value).lower()} does not map onto Hugging Face's GPT-2; "
+        f"{field}: {str(value).lower()} does not map onto Hugging Face's {theirs}; "
         f"allowed: {str(allowed).lower()}"
     )
 

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from saltus.errors import SaltusError
 from saltus.experiment import Experiment
-from saltus.integrations.huggingface import Tensors, as_gpt2
+from saltus.integrations.huggingface import Tensors, as_gpt2, check_surroundings, refusal
 from saltus.models.encoder import Encoder
 from saltus.runs.files import write_atomic
 from saltus.tasks.text.tokens import MASK, tokenizer
@@ -97,23 +97,18 @@ def as_xlm(
 
 def check_encoder(experiment: Experiment) -> Encoder:
     """The model, if XLM computes it; else SaltusError with the field and what is allowed."""
-    model, interface = experiment.model, experiment.task.interface
+    model = experiment.model
     if not isinstance(model, Encoder):
-        raise _refusal("model", model.kind, "encoder")
+        raise refusal("XLM", "model", model.kind, "encoder")
     if model.activation not in ("gelu", "relu"):
-        raise _refusal("model.activation", model.activation, "gelu, relu")
+        raise refusal("XLM", "model.activation", model.activation, "gelu, relu")
     if (model.hidden or 4 * model.width) != 4 * model.width:
-        raise _refusal("model.hidden", model.hidden, f"4 x width, {4 * model.width}")
+        raise refusal("XLM", "model.hidden", model.hidden, f"4 x width, {4 * model.width}")
     plain = Encoder().model_dump()
     for name, value in model.model_dump().items():
         if name not in _MAPPED and value != plain[name]:
-            raise _refusal(f"model.{name}", value, plain[name])
-    if interface.outputs != interface.vocabulary:
-        raise _refusal("task", experiment.task.kind, "tasks whose outputs are their own tokens")
-    for index, part in enumerate(experiment.interventions):
-        if part.sites():
-            what = "interventions that leave the forward pass as it is"
-            raise _refusal(f"interventions.{index}", part.kind, what)
+            raise refusal("XLM", f"model.{name}", value, plain[name])
+    check_surroundings(experiment, "XLM")
     return model
 
 
@@ -176,10 +171,3 @@ def _pair(own: Mapping[str, ndarray], ours: str, theirs: str) -> Iterator[tuple[
 
 def _text(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _refusal(field: str, value: Any, allowed: Any) -> SaltusError:
-    return SaltusError(
-        f"{field}: {str(value).lower()} does not map onto Hugging Face's XLM; "
-        f"allowed: {str(allowed).lower()}"
-    )
