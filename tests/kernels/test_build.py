@@ -68,7 +68,17 @@ def test_another_word_gets_one_clear_line(fresh: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv(build.SWITCH, "maybe")
     with pytest.raises(SaltusError) as told:
         build.library()
-    assert str(told.value) == "SALTUS_KERNELS: unknown value 'maybe'; allowed: on, off"
+    assert str(told.value) == "SALTUS_KERNELS: unknown value 'maybe'; allowed: auto, on, off"
+
+
+def test_on_says_where_they_are_missing(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(build.SWITCH, "on")
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    with pytest.raises(SaltusError) as told:
+        build.library()
+    assert str(told.value) == (
+        "SALTUS_KERNELS: on, but no C compiler here compiles the kernels; allowed: auto, off"
+    )
 
 
 def test_no_compiler(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,13 +42,24 @@ PATIENCE = 120  # seconds
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, or None where there is no compiler or they are switched off.
 
-    The environment's SALTUS_KERNELS=off switches them off. Raises SaltusError for another value.
+    The environment's SALTUS_KERNELS=off switches them off, and =on raises SaltusError where they
+    cannot be had, as any other value does but `auto`.
     """
-    wanted = os.environ.get(SWITCH, "on")
-    if wanted not in ("on", "off"):
-        raise SaltusError(f"{SWITCH}: unknown value {wanted!r}; allowed: on, off")
+    wanted = os.environ.get(SWITCH, "auto")
+    if wanted not in ("auto", "on", "off"):
+        raise SaltusError(f"{SWITCH}: unknown value {wanted!r}; allowed: auto, on, off")
+    found = None if wanted == "off" else _find()
+    if found is None and wanted == "on":
+        raise SaltusError(
+            f"{SWITCH}: on, but no C compiler here compiles the kernels; allowed: auto, off"
+        )
+    return found
+
+
+def _find() -> ctypes.CDLL | None:
+    """From the cache, or compiled."""
     compiler = _compiler()
-    if wanted == "off" or compiler is None:
+    if compiler is None:
         return None
     name = f"kernels-{_fingerprint(compiler)}.so"
     for folder in _folders():
@@ -56,9 +67,7 @@ def library() -> ctypes.CDLL | None:
             folder.mkdir(parents=True, exist_ok=True)
             return _load(folder / name)
         with suppress(OSError):  # not there, or not whole
-            if not _compile(compiler, folder / name):
-                return None
-            return _load(folder / name)
+            return _load(folder / name) if _compile(compiler, folder / name) else None
     return None
 
 

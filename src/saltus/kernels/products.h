@@ -2,14 +2,19 @@
 
    Libraries are tuned for matrices that fill a cache; those of a tiny model are over before such a
    routine has looked at its arguments. Here B is packed into panels of two vectors, padded with
-   zeros, and eight rows of C stay in registers while their sum over `depth` runs. */
+   zeros, and a few rows of C stay in registers while their sum over `depth` runs: as many as fit,
+   which changes no bit, since every number of C is summed by itself. */
 
 #ifndef SALTUS_PRODUCTS
 #define SALTUS_PRODUCTS
 
 #include "vectors.h"
 
-#define TALL 8                /* rows of a tile */
+#if LANES == 16
+#define TALL 8 /* rows of a tile: 16 of 32 registers */
+#else
+#define TALL 4 /* 8 of 16 */
+#endif
 #define WIDE 2                /* its vectors */
 #define PANEL (WIDE * LANES)  /* its columns */
 #define DEEP 128              /* depth of a packed panel, which stays in the first cache */
@@ -118,8 +123,12 @@ static void product(int64_t rows, int64_t columns, int64_t depth, const float *a
                 const float *from = again ? to : bias ? bias + j : zero;
                 if (rows - i < TALL)
                     for (int64_t r = 0; r < rows - i; r++)
-                        narrow_tile(1, wide, deep, own + r * a_row, a_row, a_depth, panel,
-                                    from + r * apart, apart, to + r * c_row, c_row);
+                        if (wide < PANEL)
+                            narrow_tile(1, wide, deep, own + r * a_row, a_row, a_depth, panel,
+                                        from + r * apart, apart, to + r * c_row, c_row);
+                        else
+                            tile(1, deep, own + r * a_row, a_row, a_depth, panel,
+                                 from + r * apart, apart, to + r * c_row, c_row);
                 else if (wide < PANEL)
                     narrow_tile(TALL, wide, deep, own, a_row, a_depth, panel, from, apart, to,
                                 c_row);
