@@ -29,7 +29,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 def forget() -> None:
     build.library.cache_clear()
-    build.describe.cache_clear()
+    choice._found.clear()
 
 
 needs_compiler = pytest.mark.skipif(build._compiler() is None, reason="no C compiler here")
@@ -40,7 +40,7 @@ def test_it_is_compiled_once_and_found_again(fresh: Path, monkeypatch: pytest.Mo
     assert build.library() is not None
     (kept,) = fresh.iterdir()
     assert kept.name.startswith("kernels-") and kept.suffix == ".so"
-    assert build.describe().startswith("C, vectors of ")
+    assert choice.describe().startswith("C, vectors of ")
     forget()
     monkeypatch.setattr(build, "_compile", lambda *_: pytest.fail("compiled again"))
     assert build.library() is not None
@@ -60,7 +60,7 @@ def test_other_sources_are_another_file(fresh: Path, monkeypatch: pytest.MonkeyP
 
 def test_switched_off(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(build.SWITCH, "off")
-    assert build.library() is None and build.describe() == "PyTorch"
+    assert build.library() is None and choice.describe() == "PyTorch"
     assert not fresh.exists()
 
 
@@ -83,7 +83,7 @@ def test_on_says_where_they_are_missing(fresh: Path, monkeypatch: pytest.MonkeyP
 
 def test_no_compiler(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
-    assert build.library() is None and build.describe() == "PyTorch"
+    assert build.library() is None and choice.describe() == "PyTorch"
 
 
 @pytest.mark.parametrize("compiler", ["false", "true"])
@@ -92,7 +92,7 @@ def test_a_compiler_that_does_not_work(
 ) -> None:
     """One fails; the other says that all is well and leaves an empty file."""
     monkeypatch.setenv("CC", compiler)
-    assert build.library() is None and build.describe() == "PyTorch"
+    assert build.library() is None and choice.describe() == "PyTorch"
     assert not [path for path in fresh.iterdir() if path.suffix != ".so"]
 
 

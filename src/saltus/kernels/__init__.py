@@ -11,10 +11,11 @@ it is, and a run's provenance keeps it.
 Member k's bits depend on neither its neighbours nor the place where it lies in memory.
 """
 
-from saltus.kernels.build import describe
 from saltus.kernels.choice import (
     are_there,
+    as_begun,
     attend,
+    describe,
     linear,
     mlp,
     norm,
@@ -26,6 +27,7 @@ from saltus.kernels.choice import (
 
 __all__ = [
     "are_there",
+    "as_begun",
     "attend",
     "describe",
     "linear",

@@ -71,13 +71,6 @@ def _find() -> ctypes.CDLL | None:
     return None
 
 
-@cache
-def describe() -> str:
-    """Which products a process computes with: 'C, vectors of 16' or 'PyTorch'."""
-    found = library()
-    return "PyTorch" if found is None else f"C, vectors of {found.lanes()}"
-
-
 def _compiler() -> str | None:
     """The path of $CC or of the system's C compiler."""
     named = os.environ.get("CC", "").split()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -34,6 +34,12 @@ def are_there() -> bool:
     return _found[0]
 
 
+def describe() -> str:
+    """Which products this process computes with: 'C, vectors of 16' or 'PyTorch'."""
+    found = library() if are_there() else None
+    return "PyTorch" if found is None else f"C, vectors of {found.lanes()}"
+
+
 @contextmanager
 def switched_off() -> Iterator[None]:
     """Within, everything is computed as on a machine without a C compiler."""
@@ -43,6 +49,17 @@ def switched_off() -> Iterator[None]:
         yield
     finally:
         _found[0] = before
+
+
+@contextmanager
+def as_begun(products: str | None) -> Iterator[None]:
+    """Within, what was begun with PyTorch's products goes on with them, to the same bits.
+
+    `products` is what `describe` said then, None before there were kernels. What was begun with
+    kernels has those of this machine.
+    """
+    with switched_off() if products in (None, "PyTorch") else nullcontext():
+        yield
 
 
 def serve_product(x: Tensor, weight: Tensor) -> bool:

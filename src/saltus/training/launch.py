@@ -150,7 +150,8 @@ def train_shard(path: str, index: int, progress: Progress | None) -> None:
     run = open_run(Path(path))
     experiment = Experiment.from_yaml(run.experiment_yaml, path)
     everyone = experiment.members()
-    with ShardWriter(Path(path), index) as writer:
+    begun = kernels.as_begun(run.provenance.get("kernels"))
+    with begun, ShardWriter(Path(path), index) as writer:
         report = None
         if progress is not None:
             shard = run.shards[index]

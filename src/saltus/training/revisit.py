@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy import ndarray
 
+from saltus import kernels
 from saltus.errors import FieldProblem, SaltusError
 from saltus.experiment import Experiment, Member
 from saltus.instruments.base import Instrument
@@ -41,6 +42,18 @@ def revisit(
     does not fit the task, and where the donor has another architecture.
     """
     run = run if isinstance(run, Run) else open_run(run)
+    with kernels.as_begun(run.provenance.get("kernels")):
+        return _revisit(run, instruments, step, donor, members, device)
+
+
+def _revisit(
+    run: Run,
+    instruments: Sequence[Instrument],
+    step: int | None,
+    donor: Parameters | None,
+    members: Sequence[int] | None,
+    device: str | None,
+) -> dict[str, ndarray]:
     experiment = experiment_of(run).model_copy(update={"instruments": tuple(instruments)})
     if device is not None:
         experiment = _elsewhere(experiment, device)

@@ -245,9 +245,9 @@ def manner(code: int) -> str:
 def serve(pipe: Connection, work: Train, parent: int, products: str) -> None:
     """A worker's life: take a shard, train it, say so; until the other end of the pipe is gone."""
     die_with(parent)
-    if kernels.describe() != products:  # it could not compile them, say: its bits would differ
-        work = refuse
-    with suppress(EOFError, OSError):
+    with kernels.as_begun(products), suppress(EOFError, OSError):
+        if kernels.describe() != products:  # it could not compile them, say: bits would differ
+            work = refuse
         while True:
             path, shard = pipe.recv()
             pipe.send(outcome(pipe, work, path, shard))
