@@ -47,14 +47,23 @@ def test_it_is_compiled_once_and_found_again(fresh: Path, monkeypatch: pytest.Mo
 
 
 @needs_compiler
-def test_other_sources_are_another_file(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("FLAGS", [*build.FLAGS, "-g"]),
+        ("_processor", lambda: "another"),
+        ("_sources", lambda _: [build.SOURCES / "norm.c"]),
+    ],
+    ids=["flags", "processor", "sources"],
+)
+def test_what_it_depends_on_makes_another_file(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, name: str, other: object
+) -> None:
     compiler = build._compiler()
     assert compiler is not None
     before = build._fingerprint(compiler)
     assert before == build._fingerprint(compiler)
-    monkeypatch.setattr(build, "FLAGS", [*build.FLAGS, "-g"])
-    assert build._fingerprint(compiler) != before
-    monkeypatch.setattr(build, "_processor", lambda: "another")
+    monkeypatch.setattr(build, name, other)
     assert build._fingerprint(compiler) != before
 
 
@@ -121,6 +130,7 @@ def test_a_broken_file_in_the_cache_is_compiled_again(fresh: Path) -> None:
 def test_a_cache_that_cannot_be_written(fresh: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     assert build.library() is not None
+    assert not list((tmp_path / "temporary").iterdir())  # nothing is left that another could change
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

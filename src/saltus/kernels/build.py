@@ -62,12 +62,15 @@ def _find() -> ctypes.CDLL | None:
     if compiler is None:
         return None
     name = f"kernels-{_fingerprint(compiler)}.so"
-    for folder in _folders():
+    with suppress(OSError, RuntimeError):  # nowhere to keep it, or no home
+        kept = _cache()
+        kept.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            return _load(folder / name)
-        with suppress(OSError):  # not there, or not whole
-            return _load(folder / name) if _compile(compiler, folder / name) else None
+            return _load(kept / name)
+        # It is not there, or not whole.
+        return _load(kept / name) if _compile(compiler, kept / name) else None
+    with suppress(OSError), tempfile.TemporaryDirectory() as own:  # of this process alone
+        return _load(Path(own) / name) if _compile(compiler, Path(own) / name) else None
     return None
 
 
@@ -99,11 +102,10 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _folders() -> list[Path]:
-    """Where compiled files may be kept: the user's cache, or else a folder of this process."""
+def _cache() -> Path:
+    """Where the user's compiled files are kept. Nobody else may write there: they are run."""
     home = os.environ.get("XDG_CACHE_HOME")
-    cached = Path(home) if home else Path("~/.cache").expanduser()
-    return [cached / "saltus", Path(tempfile.gettempdir()) / f"saltus-{os.getpid()}"]
+    return (Path(home) if home else Path("~/.cache").expanduser()) / "saltus"
 
 
 def _compile(compiler: str, path: Path, targets: Sequence[list[str]] = TARGETS) -> bool:

@@ -6,7 +6,8 @@ tanh rounds differently; and matrix products choose their path by the alignment 
 Both are harmless when every member's share of a tensor is a whole number of vectors, as in nearly
 every setting with a batch of 8 or more. So the engine watches one member's step and readings at
 the level of kernels; if any share is ragged, members run one at a time. The promise of seed
-isolation then holds by construction, at the price of speed for odd shapes.
+isolation then holds by construction, at the price of speed for odd shapes. Our own kernels
+(`saltus.kernels`) are not watched: nothing in them depends on where a member lies.
 """
 
 from __future__ import annotations
